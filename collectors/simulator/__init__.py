@@ -1,0 +1,1 @@
+"""A simulated federated fabric: exporters that speak the real formats, driven by a model of what happens behind them."""

@@ -1,0 +1,1 @@
+"""Dashboards: one definition of each panel, shown by Grafana (generated JSON) and by the built-in page."""

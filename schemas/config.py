@@ -1,0 +1,326 @@
+"""The configuration file: one TOML, these models. See README for a worked example.
+
+The models hold what one table can say on its own; what ties tables together is in :mod:`schemas.config_rules`.
+"""
+
+from datetime import date
+from fractions import Fraction
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from schemas.config_values import (
+    Amount,
+    Country,
+    Currency,
+    HttpUrl,
+    Id,
+    KafkaUrl,
+    Names,
+    Number,
+    Positive,
+    Seconds,
+    ServerUrl,
+    Share,
+)
+
+UNATTRIBUTED_CURRENCY = "CAD"
+"""Currency of what no agreement pays for. Programmes have this one too unless they say otherwise."""
+
+
+class MistakeAt(ValueError):
+    """A table that contradicts itself; `key` is where to point the reader."""
+
+    def __init__(self, key: str, text: str) -> None:
+        super().__init__(text)
+        self.key = key
+
+
+class Section(BaseModel):
+    """Base of every table of the file: an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Kafka(Section):
+    url: KafkaUrl
+
+
+class ClickHouse(Section):
+    url: ServerUrl
+    user: str = "default"
+    """Its password comes from the environment: COMMONWATT_CLICKHOUSE_PASSWORD."""
+    database: Literal["commonwatt"] = "commonwatt"
+
+
+TargetKind = Literal["dcgm-exporter", "amd-device-metrics-exporter", "vllm", "litellm", "slurm-job-exporter"]
+
+
+class Target(Section):
+    kind: TargetKind
+    urls: list[HttpUrl] = Field(min_length=1)
+    interval: Seconds = 10.0
+    timeout: Seconds | None = None
+    """Default: four fifths of the interval, at most 10 s."""
+    deployment: str = ""
+
+    @model_validator(mode="after")
+    def _timing(self) -> "Target":
+        if self.timeout is not None and self.timeout > self.interval:
+            raise MistakeAt("timeout", "timeout is longer than interval; write a shorter timeout, or leave it out")
+        return self
+
+
+class Cluster(Section):
+    id: Id
+    name: str = ""
+    operator: str = ""
+    country: Country
+    region: str = ""
+    pue: Number = Fraction(1)
+    max_gap: Seconds | None = None
+    """Longest silence of a device still metered without a bridge. Default 90 s, at least three scrape intervals."""
+    target: list[Target] = []
+
+    @model_validator(mode="after")
+    def _measures(self) -> "Cluster":
+        if self.pue < 1:
+            raise MistakeAt(
+                "pue", "pue is less than 1, but a facility draws at least what its machines draw; write 1 or more"
+            )
+        if self.max_gap is not None and any(target.interval > self.max_gap for target in self.target):
+            raise MistakeAt(
+                "max_gap", "max_gap is shorter than a scrape interval; write three intervals or more, or leave it out"
+            )
+        return self
+
+    @property
+    def max_gap_s(self) -> float:
+        """Longest silence still metered without a bridge, s."""
+        return self.max_gap or max(90.0, *(3 * target.interval for target in self.target), 0.0)
+
+
+class Match(Section):
+    """Shell-style patterns; every one that is given must match."""
+
+    namespace: str | None = None
+    pod: str | None = None
+    account: str | None = None
+    job: str | None = None
+    team: str | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "Match":
+        given = self.model_dump(exclude_none=True)
+        if not given:
+            raise ValueError('is empty; write at least one pattern, such as { namespace = "acme-*" }')
+        if "team" in given and len(given) > 1:
+            raise ValueError(
+                "a gateway knows the team and a device does not, so team never matches together with others; "
+                'write it in an entry of its own: { team = "acme" }'
+            )
+        return self
+
+
+class Deployment(Section):
+    id: Id
+    cluster: str
+    model: str
+    match: Match
+    agreement: str = ""
+    shared: bool = False
+    """Divided among agreements by their tokens of the same minute."""
+    tokens_from: Literal["engine", "gateway"] | None = None
+    """The layer whose tokens count. Default: engine, or gateway when shared (an engine does not know tenants)."""
+
+    @model_validator(mode="after")
+    def _one_payer(self) -> "Deployment":
+        if self.shared and self.agreement:
+            raise MistakeAt(
+                "shared",
+                "the deployment is shared and also belongs to an agreement; write either shared = true or agreement",
+            )
+        if self.shared and self.tokens_from == "engine":
+            raise MistakeAt(
+                "tokens_from",
+                "an engine does not know whose tokens it serves, so it cannot divide a shared deployment; "
+                'write tokens_from = "gateway", or leave it out',
+            )
+        if self.match.team is not None:
+            raise MistakeAt("match", "a device does not know teams; write namespace, pod, account or job in match")
+        return self
+
+    @property
+    def counted_layer(self) -> Literal["engine", "gateway"]:
+        """The layer whose tokens count."""
+        return self.tokens_from or ("gateway" if self.shared else "engine")
+
+
+class Price(Section):
+    id: Id
+    cluster: str
+    gpu_model: str = "*"
+    """Shell-style pattern of product names; the most specific one holds (see :mod:`schemas.prices`)."""
+    basis: Literal["owned", "rented"]
+    currency: Currency = "CAD"
+    capex: Amount | None = None
+    lifetime_years: Annotated[Number, Positive] | None = None
+    opex_per_gpu_hour: Amount = Fraction(0)
+    energy_per_kwh: Amount = Fraction(0)
+    per_gpu_hour: Amount | None = None
+    effective_from: date
+    effective_to: date | None = None
+    """Exclusive. Default: until the next price of the same cluster and model takes effect."""
+
+    @model_validator(mode="after")
+    def _fields_of_basis(self) -> "Price":
+        owned = ("capex", "lifetime_years", "opex_per_gpu_hour", "energy_per_kwh")
+        needed, foreign = (owned[:2], ("per_gpu_hour",)) if self.basis == "owned" else (("per_gpu_hour",), owned)
+        absent = " and ".join(name for name in needed if getattr(self, name) is None)
+        astray = [name for name in foreign if getattr(self, name)]
+        remedies = [f"add {absent}"] * bool(absent) + [f"take out {' and '.join(astray)}"] * bool(astray)
+        if remedies:
+            raise MistakeAt(
+                astray[0] if astray else "basis",
+                f'basis = "{self.basis}" is priced by {" and ".join(needed)}; {" and ".join(remedies)}',
+            )
+        if self.effective_to is not None and self.effective_to <= self.effective_from:
+            raise MistakeAt(
+                "effective_to",
+                f"effective_to {self.effective_to} is not after effective_from {self.effective_from}; "
+                "it is the first day on which the price no longer holds, write a later one",
+            )
+        return self
+
+
+class FxRate(Section):
+    """`rate` units of `quote` for one unit of `base`, from that date on."""
+
+    base: Currency
+    quote: Currency
+    rate: Annotated[Amount, Positive]
+    effective_from: date
+
+    @model_validator(mode="after")
+    def _two_currencies(self) -> "FxRate":
+        if self.base == self.quote:
+            raise MistakeAt(
+                "quote", f"base and quote are both {self.base}; a currency needs no rate to itself, take this out"
+            )
+        return self
+
+
+class _Term(Section):
+    starts: date
+    ends: date
+    """Last day, inclusive."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "_Term":
+        if self.ends < self.starts:
+            raise MistakeAt(
+                "ends", f"ends {self.ends} is before starts {self.starts}; exchange them, or correct the years"
+            )
+        return self
+
+
+class Programme(_Term):
+    id: Id
+    name: Names = {}
+    """By language. One text in the file stands for both."""
+    budget: Amount
+    currency: Currency = "CAD"
+
+
+class CostShare(Section):
+    """The programme pays a share of the cost, another one (or none) outside the agreement's country."""
+
+    kind: Literal["cost_share"]
+    share: Share
+    elsewhere: Share = Fraction(0)
+    elsewhere_until: date | None = None
+    """Last day, inclusive, on which `elsewhere` is paid."""
+
+    @model_validator(mode="after")
+    def _until_when(self) -> "CostShare":
+        if self.elsewhere_until is not None and self.elsewhere == 0:
+            raise MistakeAt(
+                "elsewhere_until", 'elsewhere_until has nothing to end; add elsewhere = "1/2", or take it out'
+            )
+        return self
+
+
+class TokenPrice(Section):
+    """The recipient pays at most `per_mtok` per 1M tokens, the programme the rest of the cost."""
+
+    kind: Literal["token_price"]
+    per_mtok: Amount
+
+
+class Credits(Section):
+    """The programme pays everything until the credits are used up."""
+
+    kind: Literal["credits"]
+    unit: Literal["amount", "gpu_hours"] = "amount"
+    quantity: Annotated[Number, Positive] | None = None
+    """GPU-hours granted; for `amount` the agreement's cap is the grant."""
+
+    @model_validator(mode="after")
+    def _grant(self) -> "Credits":
+        if self.unit == "gpu_hours" and self.quantity is None:
+            raise MistakeAt("unit", "credits in gpu_hours need how many; add quantity = 50000")
+        if self.unit == "amount" and self.quantity is not None:
+            raise MistakeAt(
+                "quantity", "credits of an amount are granted by the agreement's cap; write cap instead of quantity"
+            )
+        return self
+
+
+Rule = Annotated[CostShare | TokenPrice | Credits, Field(discriminator="kind")]
+
+
+class Agreement(_Term):
+    id: Id
+    programme: str
+    recipient: str
+    country: Country = "CA"
+    rule: Rule
+    cap: Amount | None = None
+    spent_before: Amount = Fraction(0)
+    """Subsidy already spent under this agreement before Commonwatt began to meter it."""
+    match: list[Match] = []
+
+    @model_validator(mode="after")
+    def _limit(self) -> "Agreement":
+        if isinstance(self.rule, Credits) and self.rule.unit == "amount" and self.cap is None:
+            raise MistakeAt("rule", 'credits of an amount need the amount; add cap = "250000"')
+        return self
+
+
+class Alerts(Section):
+    """Thresholds of the streamed rules."""
+
+    cost_per_mtok_low: Amount = Fraction(5, 100)
+    cost_per_mtok_high: Amount = Fraction(10, 100)
+    idle_below: Share = Fraction(2, 100)
+    idle_for: Seconds = 600.0
+    hot_above_c: Number = Fraction(85)
+    silent_after: Seconds = 90.0
+
+    @model_validator(mode="after")
+    def _band(self) -> "Alerts":
+        if self.cost_per_mtok_low > self.cost_per_mtok_high:
+            raise MistakeAt("cost_per_mtok_low", "cost_per_mtok_low is above cost_per_mtok_high; exchange them")
+        return self
+
+
+class Config(Section):
+    kafka: Kafka | None = None
+    clickhouse: ClickHouse | None = None
+    alerts: Alerts = Alerts()
+    cluster: list[Cluster] = Field(default=[], min_length=1)
+    deployment: list[Deployment] = []
+    price: list[Price] = []
+    fx_rate: list[FxRate] = []
+    programme: list[Programme] = []
+    agreement: list[Agreement] = []

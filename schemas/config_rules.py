@@ -1,0 +1,205 @@
+"""What ties the tables of the configuration together: references, unique ids, prices, exchange rates."""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Generic, TypeVar
+
+from schemas.config import (
+    UNATTRIBUTED_CURRENCY,
+    Agreement,
+    Cluster,
+    Deployment,
+    FxRate,
+    Price,
+    Programme,
+    Section,
+    Target,
+    TokenPrice,
+)
+from schemas.config_errors import Mistake
+from schemas.prices import conflicts
+from schemas.toml_lines import Path
+
+Model = TypeVar("Model", bound=Section)
+
+# Kinds of target that count tokens; every other one measures devices.
+TOKEN_KINDS = frozenset({"vllm", "litellm"})
+
+
+@dataclass(frozen=True, slots=True)
+class Entry(Generic[Model]):
+    """A table of the file that is sound on its own, and where it stands."""
+
+    path: Path
+    table: Model
+
+
+@dataclass(slots=True)
+class Declared:
+    """What the file declares: ids even of tables that are broken (so that nothing else is blamed), and sound tables."""
+
+    ids: dict[str, dict[str, Path]] = field(default_factory=dict)
+    mistakes: list[Mistake] = field(default_factory=list)
+    entries: list[Entry[Section]] = field(default_factory=list)
+
+    def add(self, section: str, index: int, data: Mapping[str, object], table: Section | None) -> None:
+        """Take note of one table of a section; `table` is None when it is broken."""
+        name = data.get("id")
+        if isinstance(name, str):
+            first = self.ids.setdefault(section, {}).setdefault(name, (section, index))
+            if first != (section, index):
+                text = f'a {section} with id "{name}" is already described above; give this one another id'
+                self.mistakes.append(Mistake((section, index, "id"), text))
+        if table is not None:
+            self.entries.append(Entry((section, index), table))
+
+    def of(self, model: type[Model]) -> list[Entry[Model]]:
+        """The sound tables of one model, in file order."""
+        return [Entry(entry.path, entry.table) for entry in self.entries if isinstance(entry.table, model)]
+
+    def unknown(self, section: str, name: str, path: Path) -> Iterator[Mistake]:
+        """A mistake when no table of a section has that id."""
+        known = self.ids.get(section, {})
+        if name in known:
+            return
+        close = difflib.get_close_matches(name, known, n=1)
+        listed = ", ".join(f'"{known_id}"' for known_id in known)
+        remedy = (
+            f'did you mean "{close[0]}"?' if close else f"write one of {listed}" if listed else f"add a [[{section}]]"
+        )
+        yield Mistake(path, f'no {section} has the id "{name}"; {remedy}')
+
+
+def broken_rules(declared: Declared) -> list[Mistake]:
+    """Everything that the tables of a file contradict each other in."""
+    return [
+        *declared.mistakes,
+        *_clusters(declared),
+        *_deployments(declared),
+        *_agreements(declared),
+        *_prices(declared),
+        *_rates(declared),
+    ]
+
+
+def _clusters(declared: Declared) -> Iterator[Mistake]:
+    homes = {entry.table.id: entry.table.cluster for entry in declared.of(Deployment)}
+    for cluster in declared.of(Cluster):
+        urls: set[str] = set()
+        for index, target in enumerate(cluster.table.target):
+            path = (*cluster.path, "target", index)
+            yield from _target(declared, cluster.table, target, path, homes)
+            for number, url in enumerate(target.urls):
+                if url in urls:
+                    yield Mistake((*path, "urls", number), f'"{url}" is listed twice in this cluster; take one out')
+                urls.add(url)
+
+
+def _target(
+    declared: Declared, cluster: Cluster, target: Target, path: Path, homes: Mapping[str, str]
+) -> Iterator[Mistake]:
+    path = (*path, "deployment")
+    if not target.deployment:
+        return
+    if target.kind not in TOKEN_KINDS:
+        text = f"a {target.kind} measures devices, which a deployment finds by its match; take deployment out"
+        yield Mistake(path, text)
+        return
+    yield from declared.unknown("deployment", target.deployment, path)
+    if homes.get(target.deployment, cluster.id) != cluster.id:
+        text = (
+            f'deployment "{target.deployment}" runs on cluster "{homes[target.deployment]}", not on "{cluster.id}"; '
+            "move the target there, or name a deployment of this cluster"
+        )
+        yield Mistake(path, text)
+
+
+def _deployments(declared: Declared) -> Iterator[Mistake]:
+    for entry in declared.of(Deployment):
+        yield from declared.unknown("cluster", entry.table.cluster, (*entry.path, "cluster"))
+        if entry.table.agreement:
+            yield from declared.unknown("agreement", entry.table.agreement, (*entry.path, "agreement"))
+
+
+def _agreements(declared: Declared) -> Iterator[Mistake]:
+    programmes = {entry.table.id: entry.table for entry in declared.of(Programme)}
+    deployments = [entry.table for entry in declared.of(Deployment)]
+    for entry in declared.of(Agreement):
+        agreement = entry.table
+        yield from declared.unknown("programme", agreement.programme, (*entry.path, "programme"))
+        programme = programmes.get(agreement.programme)
+        if programme is not None and agreement.starts < programme.starts:
+            text = (
+                f'starts {agreement.starts}, before programme "{programme.id}" does; write {programme.starts} or later'
+            )
+            yield Mistake((*entry.path, "starts"), f"the agreement {text}")
+        if programme is not None and agreement.ends > programme.ends:
+            text = f'ends {agreement.ends}, after programme "{programme.id}" does; write {programme.ends} or earlier'
+            yield Mistake((*entry.path, "ends"), f"the agreement {text}")
+        by_team = any(match.team is not None for match in agreement.match)
+        served = any(
+            deployment.agreement == agreement.id or (deployment.shared and by_team) for deployment in deployments
+        )
+        if isinstance(agreement.rule, TokenPrice) and not served:
+            yield Mistake(
+                (*entry.path, "rule"),
+                f'agreement "{agreement.id}" is charged by tokens but no deployment counts any for it; write '
+                f'agreement = "{agreement.id}" in a [[deployment]], or match = [{{ team = "..." }}] with a shared one',
+            )
+
+
+def _prices(declared: Declared) -> Iterator[Mistake]:
+    entries = declared.of(Price)
+    for entry in entries:
+        yield from declared.unknown("cluster", entry.table.cluster, (*entry.path, "cluster"))
+    paths = {id(entry.table): entry.path for entry in entries}
+    for one, other, day in conflicts([entry.table for entry in entries]):
+        if one.id == other.id:
+            continue  # reported as a duplicate id
+        yield Mistake(
+            (*paths[id(other)], "effective_from"),
+            f'price "{other.id}" and price "{one.id}" both hold for "{one.gpu_model}" on cluster '
+            f'"{one.cluster}" on {day}; end one before the other begins (effective_to), or take one out',
+        )
+
+
+def _rates(declared: Declared) -> Iterator[Mistake]:
+    rates = declared.of(FxRate)
+    seen: dict[tuple[str, str], set[date]] = {}
+    for entry in rates:
+        rate = entry.table
+        if (rate.quote, rate.base) in seen:
+            text = f"{rate.quote} to {rate.base} is given above and serves both ways; write all of them as one pair"
+            yield Mistake((*entry.path, "base"), text)
+            continue
+        days = seen.setdefault((rate.base, rate.quote), set())
+        if rate.effective_from in days:
+            text = f"a rate from {rate.base} to {rate.quote} on {rate.effective_from} is given above; take one out"
+            yield Mistake((*entry.path, "effective_from"), text)
+        days.add(rate.effective_from)
+    yield from _missing_rates(declared, {frozenset(pair): min(days) for pair, days in seen.items()})
+
+
+def _missing_rates(declared: Declared, since: Mapping[frozenset[str], date]) -> Iterator[Mistake]:
+    """Every price must be convertible into every programme's currency from its first day on."""
+    programmes = {entry.table.currency: f'programme "{entry.table.id}"' for entry in reversed(declared.of(Programme))}
+    wanted = {UNATTRIBUTED_CURRENCY: "what no agreement pays for", **programmes}
+    asked: set[tuple[str, str]] = set()
+    for entry in sorted(declared.of(Price), key=lambda entry: entry.table.effective_from):
+        price = entry.table
+        for currency, what in wanted.items():
+            first = since.get(frozenset((price.currency, currency)))
+            if currency == price.currency or (first is not None and first <= price.effective_from):
+                continue
+            if (price.currency, currency) in asked:
+                continue
+            asked.add((price.currency, currency))
+            rate = f"the exchange rate begins only on {first}" if first else "no exchange rate is given"
+            yield Mistake(
+                (*entry.path, "currency"),
+                f'price "{price.id}" is in {price.currency} and {what} in {currency}, but {rate}; '
+                f'add [[fx_rate]] with base = "{price.currency}", quote = "{currency}", '
+                f"effective_from = {price.effective_from} or earlier",
+            )

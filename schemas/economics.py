@@ -1,0 +1,79 @@
+"""Economics of a minute: what `unit_cost`, `burn` and `alerts` publish. Amounts are nano-units (see schemas.money)."""
+
+from pydantic import BaseModel, ConfigDict
+
+from schemas.usage import DeviceCondition
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class UnitCost(_Message):
+    """One (minute, cluster, model, agreement). Charge + subsidy = cost when an agreement pays; else both are 0."""
+
+    model: str
+    agreement: str
+    programme: str
+    gpu_ns: int
+    busy_ns: int
+    energy_mj: int
+    cost_nano: int
+    usage_cost_nano: int
+    """Cost on the usage basis: the part of the cost during which the engine was busy."""
+    prompt_tokens: int
+    cached_tokens: int
+    generation_tokens: int
+    subsidy_nano: int
+    charge_nano: int
+    currency: str
+
+
+class UnitCosts(_Message):
+    """All lines of one (minute, cluster): topic `economics.unit-costs`, key = cluster. The newest version replaces."""
+
+    cluster: str
+    minute_ms: int
+    version: int
+    ts_start_ms: int
+    """First moment of the minute that is covered by usage."""
+    ts_end_ms: int
+    lines: list[UnitCost]
+    conditions: dict[str, list[DeviceCondition]] = {}
+    """Devices that need a look, per shard that reported in this minute."""
+
+
+class Burn(_Message):
+    """State of one agreement: topic `economics.burn`, key = agreement."""
+
+    programme: str
+    agreement: str
+    minute_ms: int
+    ts_ms: int
+    spent_nano: int
+    """Subsidy spent so far, at most the cap."""
+    accrued_nano: int
+    """Subsidy that the rule yields without the cap."""
+    cap_nano: int | None
+    rate_nano_per_hour: int
+    runway_hours: float | None
+    """Time to the cap at the current rate; null when nothing burns or there is no cap."""
+    currency: str
+
+
+class Alert(_Message):
+    """One change of one alert: topic `alerts`, key = fingerprint."""
+
+    fingerprint: str
+    rule: str
+    severity: str
+    """info, warning or critical."""
+    subject: str
+    state: str
+    """firing or resolved."""
+    value: float
+    threshold: float
+    summary: str
+    ts_ms: int
+    starts_at_ms: int
+    ends_at_ms: int | None = None

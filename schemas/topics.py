@@ -1,0 +1,115 @@
+"""Kafka topics, their keys, and the headers of a telemetry message."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from schemas.arrow import ARROW, SCHEMAS, Unreadable
+
+TELEMETRY_GPU = "telemetry.gpu"
+TELEMETRY_TOKENS = "telemetry.tokens"
+USAGE_GPU = "usage.gpu"
+USAGE_TOKENS = "usage.tokens"
+UNIT_COSTS = "economics.unit-costs"
+BURN = "economics.burn"
+ALERTS = "alerts"
+QUARANTINE = "quarantine"
+
+# Partitions per topic. telemetry.*: the scale-out unit. usage.*: the same count and key, so that the range assignor
+# hands both halves of a cluster to one worker. The rest is low volume, and burn needs every cluster in one place.
+PARTITIONS = {
+    TELEMETRY_GPU: 8,
+    TELEMETRY_TOKENS: 8,
+    USAGE_GPU: 8,
+    USAGE_TOKENS: 8,
+    UNIT_COSTS: 1,
+    BURN: 1,
+    ALERTS: 1,
+    QUARANTINE: 1,
+}
+COMPACTED = frozenset({USAGE_GPU, USAGE_TOKENS, ALERTS})
+RETENTION_MS = 7 * 24 * 3600 * 1000  # telemetry and quarantine: as long as raw samples are kept
+MAX_MESSAGE_BYTES = 8 * 1024 * 1024  # a tick of 4,096 devices is about 0.1 MB; room for long label sets
+MAX_ROWS = 4096  # per message: split above, never between two slices of one device
+
+
+class Defect(BaseModel):
+    """Something wrong with a source that a collector saw; recorded in the table `data_quality`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    ts_ms: int
+    source: str
+    """Where: the target's kind and URL, without credentials."""
+    kind: str
+    """What, in the name of the upstream defect: `sentinel_int64`, `truncated_page`, `target_down`, …"""
+    subject: str = ""
+    """Which device, series or file."""
+    detail: str = ""
+
+
+_DEFECTS = TypeAdapter(list[Defect])
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """The headers of a telemetry message: who sent it, in which run, as which message of that run."""
+
+    schema: str
+    cluster: str
+    collector: str
+    boot: str
+    seq: int
+    rows: int
+    content_type: str = ARROW
+    defects: tuple[Defect, ...] = field(default=())
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        """As Kafka headers, all values UTF-8 text."""
+        pairs = [
+            ("schema", self.schema),
+            ("content-type", self.content_type),
+            ("cluster", self.cluster),
+            ("collector", self.collector),
+            ("boot", self.boot),
+            ("seq", str(self.seq)),
+            ("rows", str(self.rows)),
+        ]
+        encoded = [(name, value.encode()) for name, value in pairs]
+        if self.defects:
+            encoded.append(("defects", _DEFECTS.dump_json(list(self.defects))))
+        return encoded
+
+    @classmethod
+    def parse(cls, headers: Iterable[tuple[str, bytes]]) -> "Envelope":
+        """Read Kafka headers. Raises Unreadable naming the header that is missing or malformed."""
+        try:
+            values = {name: value.decode() for name, value in headers if value is not None}
+        except UnicodeDecodeError as error:
+            raise Unreadable(f"a header is not UTF-8: {error}") from error
+        missing = [name for name in ("schema", "cluster", "collector", "boot", "seq", "rows") if not values.get(name)]
+        if missing:
+            raise Unreadable(f"header {missing[0]!r} is missing")
+        if values["schema"] not in SCHEMAS:
+            raise Unreadable(f"unknown schema {values['schema']!r}; known: {', '.join(SCHEMAS)}")
+        try:
+            seq, rows = int(values["seq"]), int(values["rows"])
+            defects = tuple(_DEFECTS.validate_json(values["defects"])) if values.get("defects") else ()
+        except (ValueError, ValidationError) as error:
+            raise Unreadable(f"malformed header: {error}") from error
+        return cls(
+            schema=values["schema"],
+            cluster=values["cluster"],
+            collector=values["collector"],
+            boot=values["boot"],
+            seq=seq,
+            rows=rows,
+            content_type=values.get("content-type", ARROW),
+            defects=defects,
+        )
+
+
+def shard(cluster: str, collector: str, number: int) -> str:
+    """Key of a telemetry message: `cluster/collector/n`. One device belongs to one shard of its collector."""
+    return f"{cluster}/{collector}/{number}"

@@ -1,0 +1,58 @@
+"""The Faust application: its settings, each for a reason that was checked, and its topics."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import faust
+import mode
+
+from schemas import topics
+from streams import consumer
+
+GROUP = "commonwatt"
+
+
+def create_app(kafka: str, *, group: str = GROUP) -> faust.App:
+    """An app that consumes at least once, commits only what was acknowledged, and crashes visibly."""
+    consumer.install()
+    return faust.App(
+        group,
+        broker=kafka,
+        key_serializer="raw",
+        value_serializer="raw",
+        processing_guarantee="at_least_once",
+        topic_disable_leader=True,  # no extra topic: nothing here elects
+        topic_allow_declare=False,  # topics are made by `commonwatt migrate` with their real settings
+        web_enabled=False,
+        broker_commit_interval=0.5,  # messages are large batches, so commits can be frequent
+        broker_commit_every=256,
+        broker_max_poll_records=256,
+        broker_session_timeout=6.0,  # the embedded broker holds each join for half of it
+        broker_heartbeat_interval=1.5,
+        broker_request_timeout=60.0,
+        consumer_max_fetch_size=topics.MAX_MESSAGE_BYTES,
+        consumer_auto_offset_reset="earliest",
+        stream_buffer_maxsize=64,  # counts messages, and ours are large
+        stream_wait_empty=False,  # held messages must not stall a rebalance; the sink is idempotent
+        producer_max_request_size=topics.MAX_MESSAGE_BYTES,
+        producer_linger=0.0,
+        worker_redirect_stdouts=False,
+    )
+
+
+def hold(app: faust.App, name: str, subscribed: tuple[str, ...], offer: Callable[[Any], Awaitable[None]]) -> None:
+    """Declare an agent that hands every event to `offer` without acknowledging it.
+
+    Acknowledging is the business of whoever stored what the event led to (see streams.intake). A failure of the loop
+    crashes the app instead of leaving it running without an agent.
+    """
+
+    @app.agent(
+        app.topic(*subscribed, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"),
+        name=name,
+        concurrency=1,
+        supervisor_strategy=mode.CrashingSupervisor,
+    )
+    async def agent(stream: Any) -> None:
+        async for event in stream.noack().events():
+            await offer(event)

@@ -1,0 +1,301 @@
+"""The book: what the workers write to ClickHouse and read back from it. The only place that knows both SQL and tables.
+
+Every insert is one block into one partition, so it is stored whole or not at all; rows of an older month are written
+before those of a newer one, so that a chain head is never there without what came before it.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import tenacity
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
+
+from schemas.economics import Alert, Burn
+from schemas.usage import GpuGroup, GpuTotals, TokenGroup, TokenTotals
+from streams.metering.tokens import COUNTERS
+
+log = logging.getLogger(__name__)
+Value = TypeVar("Value")
+
+# Errors that waiting does not cure: our own statement or table is wrong, or the account may not do it.
+_LASTING = (
+    "UNKNOWN_TABLE", "UNKNOWN_DATABASE", "NO_SUCH_COLUMN", "UNKNOWN_IDENTIFIER", "SYNTAX_ERROR", "TYPE_MISMATCH",
+    "CANNOT_CONVERT_TYPE", "ACCESS_DENIED", "READONLY", "AUTHENTICATION_FAILED", "UNKNOWN_SETTING",
+)  # fmt: skip
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether the same call can succeed later (ClickHouse away, overloaded, out of memory or disk)."""
+    if isinstance(error, OperationalError | OSError):
+        return True
+    return isinstance(error, DatabaseError) and not any(name in str(error) for name in _LASTING)
+
+
+class Book:
+    """The tables of a ClickHouse, through one thread-safe client. Every call waits out an absent ClickHouse."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._retry = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(_passes),
+            wait=tenacity.wait_exponential_jitter(initial=0.2, max=5),
+            before_sleep=self._complain,
+        )
+        self.rows = 0
+        """Rows written so far, every table."""
+
+    # ---- writing ---------------------------------------------------------------------------------------------------
+
+    def insert(self, table: str, rows: pa.Table) -> None:
+        """Write rows; returns when they are stored. Rows of several months go oldest month first."""
+        if not rows.num_rows:
+            return
+        for part in _by_month(rows):
+            sink = pa.BufferOutputStream()
+            with pa.ipc.new_stream(sink, part.schema) as writer:
+                writer.write_table(part.combine_chunks())
+            self._call(partial(self._send, table, part.column_names, sink.getvalue().to_pybytes()))
+            self.rows += part.num_rows
+
+    def _send(self, table: str, columns: list[str], block: bytes) -> None:
+        self._client.raw_insert(table, columns, insert_block=block, settings={"async_insert": 0}, fmt="ArrowStream")
+
+    # ---- chain heads -----------------------------------------------------------------------------------------------
+
+    def gpu_heads(self, cluster: str, devices: Sequence[str]) -> list[dict[str, Any]]:
+        """The last row of every slice of these devices, whichever shard wrote it."""
+        return self._select(
+            """
+            SELECT device, slice, tupleElement(head, 'shard') AS shard, tupleElement(head, 'node') AS node,
+                   tupleElement(head, 'vendor') AS vendor, tupleElement(head, 'gpu_model') AS gpu_model,
+                   tupleElement(head, 'share_num') AS share_num, tupleElement(head, 'share_den') AS share_den,
+                   tupleElement(head, 'namespace') AS namespace, tupleElement(head, 'pod') AS pod,
+                   tupleElement(head, 'job') AS job, tupleElement(head, 'account') AS account,
+                   tupleElement(head, 'ts_start_ms') AS ts_start_ms, tupleElement(head, 'ts_end_ms') AS ts_end_ms,
+                   tupleElement(head, 'gpu_ns') AS gpu_ns, tupleElement(head, 'row_energy_mj') AS row_energy_mj,
+                   tupleElement(head, 'busy_ns') AS busy_ns, tupleElement(head, 'busy_known_ns') AS busy_known_ns,
+                   tupleElement(head, 'energy_mj_end') AS energy_mj_end,
+                   tupleElement(head, 'power_w_end') AS power_w_end,
+                   tupleElement(head, 'samples') AS samples, tupleElement(head, 'method') AS method,
+                   tupleElement(head, 'ended') AS ended
+            FROM
+            (
+                SELECT device, slice, argMax(
+                    CAST((toString(shard), toString(node), toString(vendor), toString(gpu_model), share_num, share_den,
+                          toString(namespace), pod, job, toString(account),
+                          toUnixTimestamp64Milli(ts_start), toUnixTimestamp64Milli(ts_end),
+                          toInt64(toDecimal128(gpu_seconds, 9) * 1000000000), toInt64(toDecimal128(energy_j, 3) * 1000),
+                          toInt64(toDecimal128(busy_seconds, 9) * 1000000000),
+                          toInt64(toDecimal128(busy_known_seconds, 9) * 1000000000),
+                          energy_mj_end, power_w_end, samples, toString(method), ended)
+                    AS Tuple(shard String, node String, vendor String, gpu_model String,
+                             share_num UInt8, share_den UInt8, namespace String, pod String, job String, account String,
+                             ts_start_ms Int64, ts_end_ms Int64, gpu_ns Int64, row_energy_mj Int64,
+                             busy_ns Int64, busy_known_ns Int64, energy_mj_end Nullable(Int64),
+                             power_w_end Nullable(Float64), samples UInt32, method String, ended Bool)),
+                    (ts_end, ts_start)) AS head
+                FROM gpu_usage_store
+                WHERE cluster = {cluster:String} AND device IN {devices:Array(String)}
+                GROUP BY device, slice
+            )
+            """,
+            {"cluster": cluster, "devices": list(devices)},
+        )
+
+    def token_heads(self, cluster: str, endpoints: Sequence[str]) -> list[dict[str, Any]]:
+        """The last row of every counter of these endpoints."""
+        ends = ", ".join(f"{name}, {name}_end" for name in COUNTERS)
+        return self._select(
+            f"""
+            SELECT cluster, endpoint, replica, served_model, team, deployment, layer, shard,
+                   toUnixTimestamp64Milli(ts_start) AS ts_start_ms, toUnixTimestamp64Milli(ts_end) AS ts_end_ms,
+                   resets, samples, started_ms, {ends}
+            FROM token_usage_store
+            WHERE cluster = {{cluster:String}} AND endpoint IN {{endpoints:Array(String)}}
+            ORDER BY ts_end DESC, ts_start DESC
+            LIMIT 1 BY endpoint, replica, served_model, team
+            """,  # noqa: S608  (column names of our own)
+            {"cluster": cluster, "endpoints": list(endpoints)},
+        )
+
+    # ---- totals that only the book knows ---------------------------------------------------------------------------
+
+    def gpu_totals(self, cluster: str, minute_ms: int, shard: str | None = None) -> list[GpuTotals]:
+        """Totals of one minute of a cluster, per shard (or of one shard)."""
+        rows = self._select(
+            """
+            SELECT shard, deployment, agreement, gpu_model, currency, price_version,
+                   toInt64(sum(gpu_seconds) * 1000000000) AS gpu_ns, toInt64(sum(busy_seconds) * 1000000000) AS busy_ns,
+                   toInt64(sum(energy_j) * 1000) AS energy_mj, toInt64(sum(cost) * 1000000000) AS cost_nano,
+                   toUnixTimestamp64Milli(min(ts_start)) AS ts_start_ms,
+                   toUnixTimestamp64Milli(max(ts_end)) AS ts_end_ms
+            FROM gpu_usage
+            WHERE cluster = {cluster:String} AND minute = toDateTime({minute:Int64}, 'UTC')
+              AND ts_start >= toDateTime({minute:Int64}, 'UTC') AND ts_start < toDateTime({minute:Int64} + 60, 'UTC')
+              AND ({shard:String} = '' OR shard = {shard:String})
+            GROUP BY ALL
+            """,
+            {"cluster": cluster, "minute": minute_ms // 1000, "shard": shard or ""},
+        )
+        totals = []
+        for name, parts in _grouped(rows, "shard"):
+            groups = [GpuGroup(**{field: part[field] for field in GpuGroup.model_fields}) for part in parts]
+            totals.append(
+                GpuTotals(
+                    cluster=cluster,
+                    shard=name,
+                    minute_ms=minute_ms,
+                    version=sum(group.gpu_ns for group in groups),
+                    ts_start_ms=min(part["ts_start_ms"] for part in parts),
+                    ts_end_ms=max(part["ts_end_ms"] for part in parts),
+                    groups=groups,
+                )
+            )
+        return totals
+
+    def token_totals(self, cluster: str, minute_ms: int, shard: str | None = None) -> list[TokenTotals]:
+        """Token totals of one minute of a cluster, per shard (or of one shard)."""
+        sums = ", ".join(f"sum({name}) AS {name}" for name in COUNTERS)
+        rows = self._select(
+            f"""
+            SELECT shard, deployment, model, agreement, layer, counted,
+                   sum(toUnixTimestamp64Milli(ts_end) - toUnixTimestamp64Milli(ts_start)) AS covered_ms, {sums},
+                   toUnixTimestamp64Milli(max(ts_end)) AS ts_end_ms
+            FROM token_usage
+            WHERE cluster = {{cluster:String}} AND minute = toDateTime({{minute:Int64}}, 'UTC')
+              AND ({{shard:String}} = '' OR shard = {{shard:String}})
+            GROUP BY shard, deployment, model, agreement, layer, counted
+            """,  # noqa: S608  (column names of our own)
+            {"cluster": cluster, "minute": minute_ms // 1000, "shard": shard or ""},
+        )
+        return [
+            TokenTotals(
+                cluster=cluster,
+                shard=name,
+                minute_ms=minute_ms,
+                version=sum(part["covered_ms"] for part in parts),
+                ts_end_ms=max(part["ts_end_ms"] for part in parts),
+                groups=[TokenGroup(**{field: part[field] for field in TokenGroup.model_fields}) for part in parts],
+            )
+            for name, parts in _grouped(rows, "shard")
+        ]
+
+    def recent_minutes(self, table: str, shard: str, since_ms: int) -> list[int]:
+        """Minutes (ms) of a ledger in which a shard has rows, from `since_ms` on."""
+        rows = self._select(
+            f"""
+            SELECT DISTINCT toInt64(toUnixTimestamp(minute)) * 1000 AS minute_ms FROM {table}
+            WHERE shard = {{shard:String}} AND ts_start >= fromUnixTimestamp64Milli({{since:Int64}})
+            """,  # noqa: S608  (gpu_usage or token_usage)
+            {"shard": shard, "since": since_ms},
+        )
+        return [row["minute_ms"] for row in rows]
+
+    # ---- economics -------------------------------------------------------------------------------------------------
+
+    def unit_cost_keys(self, cluster: str, minute_ms: int) -> list[tuple[str, str]]:
+        """(model, agreement) of the lines that are stored for a minute of a cluster."""
+        rows = self._select(
+            """
+            SELECT DISTINCT model, agreement FROM unit_costs_store
+            WHERE cluster = {cluster:String} AND minute = toDateTime({minute:Int64}, 'UTC')
+            """,
+            {"cluster": cluster, "minute": minute_ms // 1000},
+        )
+        return [(row["model"], row["agreement"]) for row in rows]
+
+    def subsidies(self, since_ms: int) -> list[dict[str, Any]]:
+        """Subsidy and GPU time per agreement: one row for everything before `since_ms` (minute_ms null), then one per
+        (agreement, cluster, minute)."""
+        return self._select(
+            """
+            WITH fromUnixTimestamp64Milli({since:Int64}) AS since
+            SELECT agreement, if(minute < since, '', cluster) AS place,
+                   if(minute < since, NULL, toInt64(toUnixTimestamp(minute)) * 1000) AS minute_ms,
+                   toInt128(sum(subsidy) * 1000000000) AS subsidy_nano,
+                   toInt128(sum(gpu_seconds) * 1000000000) AS gpu_ns
+            FROM unit_costs WHERE agreement != ''
+            GROUP BY agreement, place, minute_ms
+            """,
+            {"since": since_ms},
+        )
+
+    def open_alerts(self) -> list[Alert]:
+        """Alerts that are firing."""
+        rows = self._select(
+            """
+            SELECT fingerprint, rule, severity, subject, value, threshold, summary, toUnixTimestamp64Milli(ts) AS ts_ms,
+                   toUnixTimestamp64Milli(starts_at) AS starts_at_ms
+            FROM alerts FINAL
+            WHERE state = 'firing'
+              AND (fingerprint, starts_at) NOT IN (SELECT fingerprint, starts_at FROM alerts WHERE state = 'resolved')
+            """,
+            {},
+        )
+        return [Alert(state="firing", **row) for row in rows]
+
+    def latest_burns(self) -> list[Burn]:
+        """The newest state of every agreement."""
+        rows = self._select(
+            """
+            SELECT agreement, argMax(programme, (minute, ts)) AS programme,
+                   toInt64(toUnixTimestamp(max(minute))) * 1000 AS minute_ms,
+                   toUnixTimestamp64Milli(argMax(subsidy_burn_store.ts, (minute, ts))) AS ts_ms,
+                   argMax(toInt128(spent * 1000000000), (minute, ts)) AS spent_nano,
+                   argMax(toInt128(accrued * 1000000000), (minute, ts)) AS accrued_nano,
+                   argMax(tuple(toInt128(cap * 1000000000)), (minute, ts)).1 AS cap_nano,
+                   argMax(toInt128(rate_per_hour * 1000000000), (minute, ts)) AS rate_nano_per_hour,
+                   argMax(tuple(runway_hours), (minute, ts)).1 AS runway_hours,
+                   argMax(currency, (minute, ts)) AS currency
+            FROM subsidy_burn_store WHERE minute > now() - INTERVAL 40 DAY
+            GROUP BY agreement
+            """,
+            {},
+        )
+        return [Burn(**row) for row in rows]
+
+    def last_usage_ms(self) -> dict[str, int]:
+        """Latest moment of the ledger per cluster, within the last day."""
+        rows = self._select(
+            """
+            SELECT cluster, toUnixTimestamp64Milli(max(ts_end)) AS ts_ms FROM gpu_usage_store
+            WHERE ts_start > now() - INTERVAL 1 DAY GROUP BY cluster
+            """,
+            {},
+        )
+        return {row["cluster"]: row["ts_ms"] for row in rows}
+
+    # ---- plumbing --------------------------------------------------------------------------------------------------
+
+    def _select(self, sql: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+        result = self._call(lambda: self._client.query(sql, parameters=parameters))
+        return list(result.named_results())
+
+    def _call(self, function: Callable[[], Value]) -> Value:
+        return self._retry.copy()(function)
+
+    @staticmethod
+    def _complain(state: tenacity.RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        log.warning("ClickHouse does not take the call (try %d): %s", state.attempt_number, str(error).split("\n")[0])
+
+
+def _by_month(rows: pa.Table) -> list[pa.Table]:
+    column = "ts_start" if "ts_start" in rows.column_names else None
+    if column is None:
+        return [rows]
+    month = pc.add(pc.multiply(pc.year(rows[column]), 12), pc.month(rows[column]))
+    months = sorted(pc.unique(month).to_pylist())
+    return [rows] if len(months) == 1 else [rows.filter(pc.equal(month, value)) for value in months]
+
+
+def _grouped(rows: list[dict[str, Any]], key: str) -> list[tuple[str, list[dict[str, Any]]]]:
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(row[key], []).append(row)
+    return sorted(groups.items())

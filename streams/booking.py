@@ -1,0 +1,405 @@
+"""From the meters' rows to what is stored and published: labels resolved, cost computed, minutes added up. Pure."""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from schemas.usage import GpuGroup, GpuTotals, TokenGroup, TokenTotals
+from streams.metering.columns import decimal, nullable
+from streams.metering.costing import cost_nano
+from streams.metering.gpu import GpuMeter, Rows
+from streams.metering.intervals import METHODS, MINUTE_MS, Int
+from streams.metering.labels import Interner
+from streams.metering.tokens import COUNTERS, TokenMeter
+from streams.reference import PriceRate, Reference
+
+DAY_MS = 86_400_000
+TS = pa.timestamp("ms", tz="UTC")
+SECONDS = pa.timestamp("s", tz="UTC")
+KEPT_MINUTES = 15  # minutes of finished totals in memory; older ones are added up by the book when they change
+
+
+class TextColumn:
+    """A dictionary-encoded string per label set."""
+
+    def __init__(self) -> None:
+        self._interner = Interner()
+        self._values: list[str] = []
+        self._codes: list[int] = []
+        self._array: NDArray[np.int32] = np.empty(0, np.int32)
+
+    def append(self, value: str) -> None:
+        code = self._interner.code(value)
+        if code == len(self._values):
+            self._values.append(value)
+        self._codes.append(code)
+
+    def take(self, labels: Int) -> pa.DictionaryArray:
+        """The strings of these label sets."""
+        if len(self._array) != len(self._codes):
+            self._array = np.array(self._codes, np.int32)
+        codes: NDArray[np.int32] = self._array[labels]
+        if len(self._values) <= max(len(codes), 1024):
+            return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(self._values, pa.string()))
+        used, positions = np.unique(codes, return_inverse=True)
+        values = pa.array([self._values[code] for code in used.tolist()], pa.string())
+        return pa.DictionaryArray.from_arrays(pa.array(positions.astype(np.int32)), values)
+
+
+def minute_of(ms: Int) -> Int:
+    """Start of the minute, ms."""
+    return ms // MINUTE_MS * MINUTE_MS
+
+
+def _timestamps(ms: Int) -> pa.Array:
+    return pa.array(ms).cast(TS)
+
+
+def _minutes(ms: Int) -> pa.Array:
+    return pa.array(minute_of(ms) // 1000).cast(SECONDS)
+
+
+def _join(parts: Iterable[Rows]) -> Rows:
+    chosen = list(parts)
+    return {name: np.concatenate([part[name] for part in chosen]) for name in chosen[0]}
+
+
+class Tally:
+    """Totals per (shard, minute, group) of the rows that are final, to which the open rows are added each time."""
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+        self._final: dict[tuple[int, int], dict[int, Int]] = {}
+
+    def add(self, sums: Mapping[tuple[int, int], Mapping[int, Int]]) -> None:
+        """Fold in rows that have become final."""
+        for key, groups in sums.items():
+            mine = self._final.setdefault(key, {})
+            for group, values in groups.items():
+                mine[group] = mine.get(group, np.zeros(self._width, np.int64)) + values
+
+    def with_open(self, key: tuple[int, int], open_sums: Mapping[tuple[int, int], Mapping[int, Int]]) -> dict[int, Int]:
+        """Final plus open rows of one (shard, minute)."""
+        total = dict(self._final.get(key, {}))
+        for group, values in open_sums.get(key, {}).items():
+            total[group] = total.get(group, np.zeros(self._width, np.int64)) + values
+        return total
+
+    def forget_before(self, minute_ms: int) -> None:
+        """Drop minutes that are no longer wanted in memory."""
+        for key in [key for key in self._final if key[1] < minute_ms]:
+            del self._final[key]
+
+
+def sums_by_minute(shard: Int, minute_ms: Int, group: Int, values: list[Int]) -> dict[tuple[int, int], dict[int, Int]]:
+    """Exact sums of the value arrays per (shard, minute) and group."""
+    result: dict[tuple[int, int], dict[int, Int]] = {}
+    if not len(shard):
+        return result
+    keys, inverse = np.unique(np.stack([shard, minute_ms, group]), axis=1, return_inverse=True)
+    sums = np.zeros((len(values), keys.shape[1]), np.int64)
+    for total, column in zip(sums, values, strict=True):
+        np.add.at(total, inverse, column)
+    for i, (shard_, minute, group_) in enumerate(keys.T.tolist()):
+        result.setdefault((shard_, minute), {})[group_] = sums[:, i]
+    return result
+
+
+class GpuBooking:
+    """Ledger rows of GPU usage, priced, and the running totals of each shard and minute."""
+
+    _TEXT = (
+        "cluster", "device", "slice", "node", "vendor", "gpu_model", "namespace", "pod", "job", "account",
+    )  # fmt: skip
+
+    def __init__(self, meter: GpuMeter, reference: Reference) -> None:
+        self._meter = meter
+        self._reference = reference
+        self._text = {name: TextColumn() for name in (*self._TEXT, "workload", "deployment", "agreement")}
+        self._share: list[tuple[int, int]] = []
+        self._priced: list[int] = []  # per label set: index of its (cluster, gpu_model)
+        self._products = Interner()
+        self._product_names: list[tuple[str, str]] = []
+        self._owner: list[int] = []  # per label set: index of its (deployment, agreement, gpu_model)
+        self._owners = Interner()
+        self._owner_names: list[tuple[str, str, str]] = []
+        self._rates: list[PriceRate | None] = [None]
+        self._rate_index: dict[tuple[int, int], int] = {}
+        self._tally = Tally(width=4)
+        self._starts: dict[tuple[int, int], int] = {}
+
+    def table(self, rows: Rows) -> tuple[pa.Table, Int, Int]:
+        """Rows as columns of gpu_usage_store, with their cost (nano-units) and group code beside."""
+        self._learn()
+        labels = rows["label"]
+        rate, cost = self._price(rows)
+        shares = np.array(self._share, np.uint8).reshape(-1, 2)[labels]
+        rates = [("", "") if known is None else (known.currency, known.version) for known in self._rates]
+        method = pa.DictionaryArray.from_arrays(pa.array(rows["method"].astype(np.int32)), pa.array(METHODS))
+        shard = pa.DictionaryArray.from_arrays(
+            pa.array(rows["shard"].astype(np.int32)), pa.array(self._meter.shard_names, pa.string())
+        )
+        columns: dict[str, Any] = {name: column.take(labels) for name, column in self._text.items()}
+        columns |= {
+            "ts_start": _timestamps(rows["start_ms"]),
+            "ts_end": _timestamps(rows["end_ms"]),
+            "minute": _minutes(rows["start_ms"]),
+            "shard": shard,
+            "share_num": pa.array(shares[:, 0]),
+            "share_den": pa.array(shares[:, 1]),
+            "gpu_seconds": decimal(rows["gpu_ns"], 9),
+            "energy_j": decimal(rows["energy_mj"], 3),
+            "busy_seconds": decimal(rows["busy_ns"], 9),
+            "busy_known_seconds": decimal(rows["busy_known_ns"], 9),
+            "energy_mj_end": nullable(rows["energy_mj_end"], rows["energy_mj_end"] < 0),
+            "power_w_end": nullable(rows["power_w_end"], np.isnan(rows["power_w_end"])),
+            "samples": pa.array(rows["samples"].astype(np.uint32)),
+            "method": method,
+            "ended": pa.array(rows["ended"]),
+            "cost": decimal(cost, 9),
+            "currency": _choose(rate, [currency for currency, _ in rates]),
+            "price_version": _choose(rate, [version for _, version in rates]),
+        }
+        return pa.table(columns), cost, self._group(labels, rate)
+
+    def totals(self, final: Rows, growing: Rows) -> tuple[pa.Table, list[GpuTotals], set[tuple[str, int]]]:
+        """What to store and publish for these rows (see GpuMeter.take_rows).
+
+        Returns the rows as a table of gpu_usage_store, the new totals of every (shard, minute) that they touch, and
+        those (shard, minute) whose totals only the book can tell, because part of them was metered before this
+        meter began or is no longer in its memory.
+        """
+        rows = _join((final, growing))
+        table, cost, group = self.table(rows)
+        if not table.num_rows:
+            return table, [], set()
+        split = len(final["label"])
+        minute = minute_of(rows["start_ms"])
+        values = [rows["gpu_ns"], rows["busy_ns"], rows["energy_mj"], cost]
+        self._tally.add(
+            sums_by_minute(rows["shard"][:split], minute[:split], group[:split], [v[:split] for v in values])
+        )
+        touched = np.unique(np.stack([rows["shard"], minute]), axis=1)
+        still_open = self._meter.open_rows(touched[0], touched[1])
+        rate, open_cost = self._price(still_open)
+        open_minute = minute_of(still_open["start_ms"])
+        open_values = [still_open["gpu_ns"], still_open["busy_ns"], still_open["energy_mj"], open_cost]
+        open_sums = sums_by_minute(
+            still_open["shard"], open_minute, self._group(still_open["label"], rate), open_values
+        )
+        newest = int(minute.max())
+        oldest_kept = newest - KEPT_MINUTES * MINUTE_MS
+        messages, unknown = [], set()
+        for shard, minute_ms in touched.T.tolist():
+            state = self._meter.shards[self._meter.shard_names[shard]]
+            if minute_ms < max(state.known_from_ms, oldest_kept):
+                unknown.add((state.name, minute_ms))
+                continue
+            groups = self._tally.with_open((shard, minute_ms), open_sums)
+            own = (rows["shard"] == shard) & (minute == minute_ms)
+            start = min(int(rows["start_ms"][own].min()), self._starts.get((shard, minute_ms), newest + MINUTE_MS))
+            self._starts[shard, minute_ms] = start
+            messages.append(
+                GpuTotals(
+                    cluster=state.cluster,
+                    shard=state.name,
+                    minute_ms=minute_ms,
+                    version=sum(int(sums[0]) for sums in groups.values()),
+                    ts_start_ms=start,
+                    ts_end_ms=int(rows["end_ms"][own].max()),
+                    groups=[self._group_message(code, sums) for code, sums in groups.items() if sums[0]],
+                )
+            )
+        self._tally.forget_before(oldest_kept)
+        self._starts = {key: start for key, start in self._starts.items() if key[1] >= oldest_kept}
+        return table, messages, unknown
+
+    def _learn(self) -> None:
+        """Resolve label sets that are new since the last call."""
+        for label in self._meter.registry.labels[len(self._share) :]:
+            workload, deployment, agreement = self._reference.resolve_gpu(
+                label.cluster, label.namespace, label.pod, label.job, label.account
+            )
+            for name in self._TEXT:
+                self._text[name].append(getattr(label, name))
+            self._text["workload"].append(workload)
+            self._text["deployment"].append(deployment)
+            self._text["agreement"].append(agreement)
+            self._share.append((label.share_num, label.share_den))
+            product = (label.cluster, label.gpu_model)
+            self._priced.append(self._products.code(product))
+            if len(self._products) > len(self._product_names):
+                self._product_names.append(product)
+            owner = (deployment, agreement, label.gpu_model)
+            self._owner.append(self._owners.code(owner))
+            if len(self._owners) > len(self._owner_names):
+                self._owner_names.append(owner)
+
+    def _price(self, rows: Rows) -> tuple[Int, Int]:
+        """Index of the rate that holds for each row (0: none) and the row's cost in nano-units."""
+        self._learn()
+        day = rows["start_ms"] // DAY_MS
+        product = np.array(self._priced, np.int64)[rows["label"]]
+        rate = np.zeros(len(day), np.int64)
+        cost = np.zeros(len(day), np.int64)
+        if not len(day):
+            return rate, cost
+        for number, product_ in np.unique(np.stack([day, product]), axis=1).T.tolist():
+            chosen = (day == number) & (product == product_)
+            index = self._rate_of(number, product_)
+            known = self._rates[index]
+            rate[chosen] = index
+            if known is not None:
+                cost[chosen] = cost_nano(
+                    rows["gpu_ns"][chosen], rows["energy_mj"][chosen], known.per_gpu_ns, known.per_mj
+                )
+        return rate, cost
+
+    def _rate_of(self, day: int, product: int) -> int:
+        index = self._rate_index.get((day, product))
+        if index is None:
+            rate = self._reference.price(*self._product_names[product], _date(day))
+            index = 0
+            if rate is not None:
+                index = self._rates.index(rate) if rate in self._rates else len(self._rates)
+                if index == len(self._rates):
+                    self._rates.append(rate)
+            self._rate_index[day, product] = index
+        return index
+
+    def _group(self, labels: Int, rate: Int) -> Int:
+        return np.array(self._owner, np.int64)[labels] << 32 | rate
+
+    def _group_message(self, code: int, sums: Int) -> GpuGroup:
+        deployment, agreement, gpu_model = self._owner_names[code >> 32]
+        rate = self._rates[code & 0xFFFFFFFF]
+        gpu_ns, busy_ns, energy_mj, cost = sums.tolist()
+        return GpuGroup(
+            deployment=deployment,
+            agreement=agreement,
+            gpu_model=gpu_model,
+            currency=rate.currency if rate else "",
+            price_version=rate.version if rate else "",
+            gpu_ns=gpu_ns,
+            busy_ns=busy_ns,
+            energy_mj=energy_mj,
+            cost_nano=cost,
+        )
+
+
+class TokenBooking:
+    """Ledger rows of tokens, resolved, and the running totals of each shard and minute."""
+
+    def __init__(self, meter: TokenMeter, reference: Reference) -> None:
+        self._meter = meter
+        self._reference = reference
+        names = ("cluster", "endpoint", "replica", "served_model", "team", "deployment", "layer", "model", "agreement")
+        self._text = {name: TextColumn() for name in names}
+        self._counted: list[bool] = []
+        self._tally = Tally(width=1 + len(COUNTERS))
+
+    def totals(self, final: Rows, growing: Rows) -> tuple[pa.Table, list[TokenTotals], set[tuple[str, int]]]:
+        """As GpuBooking.totals, for token_usage_store."""
+        rows = _join((final, growing))
+        table = self._table(rows)
+        if not table.num_rows:
+            return table, [], set()
+        split = len(final["label"])
+        final_sums = self._sums({name: column[:split] for name, column in rows.items()})
+        self._tally.add(final_sums)
+        minute = minute_of(rows["end_ms"])
+        touched = np.unique(np.stack([rows["shard"], minute]), axis=1)
+        open_sums = self._sums(self._meter.open_rows(touched[0], touched[1]))
+        oldest_kept = int(minute.max()) - KEPT_MINUTES * MINUTE_MS
+        messages, unknown = [], set()
+        for shard, minute_ms in touched.T.tolist():
+            name = self._meter.shards[shard]
+            if minute_ms < max(self._meter.known_from_ms.get(name, 0), oldest_kept):
+                unknown.add((name, minute_ms))
+                continue
+            groups = self._tally.with_open((shard, minute_ms), open_sums)
+            ends = rows["end_ms"][(rows["shard"] == shard) & (minute == minute_ms)]
+            messages.append(
+                TokenTotals(
+                    cluster=self._meter.labels[int(rows["label"][rows["shard"] == shard][0])].cluster,
+                    shard=name,
+                    minute_ms=minute_ms,
+                    version=sum(int(sums[0]) for sums in groups.values()),
+                    ts_end_ms=int(ends.max()),
+                    groups=self._group_messages(groups),
+                )
+            )
+        self._tally.forget_before(oldest_kept)
+        return table, messages, unknown
+
+    def _sums(self, rows: Rows) -> dict[tuple[int, int], dict[int, Int]]:
+        return sums_by_minute(
+            rows["shard"],
+            minute_of(rows["end_ms"]),
+            rows["label"],
+            [rows["end_ms"] - rows["start_ms"], *(rows[name] for name in COUNTERS)],
+        )
+
+    def _table(self, rows: Rows) -> pa.Table:
+        for label in self._meter.labels[len(self._counted) :]:
+            model, agreement, counted = self._reference.resolve_tokens(
+                label.cluster, label.deployment, label.served_model, label.team, label.layer
+            )
+            for name, value in label._asdict().items():
+                self._text[name].append(value)
+            self._text["model"].append(model)
+            self._text["agreement"].append(agreement)
+            self._counted.append(counted)
+        labels = rows["label"]
+        shard = pa.DictionaryArray.from_arrays(
+            pa.array(rows["shard"].astype(np.int32)), pa.array(self._meter.shards, pa.string())
+        )
+        columns: dict[str, Any] = {name: column.take(labels) for name, column in self._text.items()}
+        columns |= {
+            "ts_start": _timestamps(rows["start_ms"]),
+            "ts_end": _timestamps(rows["end_ms"]),
+            "minute": _minutes(rows["end_ms"]),
+            "shard": shard,
+            "counted": pa.array(np.array(self._counted, np.bool_)[labels]),
+            "resets": pa.array(rows["resets"].astype(np.uint32)),
+            "samples": pa.array(rows["samples"].astype(np.uint32)),
+            "started_ms": nullable(rows["started_ms"], rows["started_ms"] < 0),
+        }
+        for name in COUNTERS:
+            columns[name] = pa.array(rows[name])
+            columns[f"{name}_end"] = nullable(rows[f"{name}_end"], rows[f"{name}_end"] < 0)
+        return pa.table(columns)
+
+    def _group_messages(self, groups: Mapping[int, Int]) -> list[TokenGroup]:
+        """Labels with the same identity downstream become one group."""
+        merged: dict[tuple[str, str, str, str, bool], Int] = {}
+        for label, sums in groups.items():
+            names = self._meter.labels[label]
+            model, agreement, counted = self._reference.resolve_tokens(
+                names.cluster, names.deployment, names.served_model, names.team, names.layer
+            )
+            key = (names.deployment, model, agreement, names.layer, counted)
+            merged[key] = merged[key] + sums if key in merged else sums
+        return [
+            TokenGroup(
+                deployment=deployment,
+                model=model,
+                agreement=agreement,
+                layer=layer,
+                counted=counted,
+                **dict(zip(COUNTERS, sums[1:].tolist(), strict=True)),
+            )
+            for (deployment, model, agreement, layer, counted), sums in merged.items()
+        ]
+
+
+def _choose(index: Int, values: list[str]) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array(index.astype(np.int32)), pa.array(values, pa.string()))
+
+
+def _date(day: int) -> date:
+    return datetime.fromtimestamp(day * 86_400, UTC).date()

@@ -1,0 +1,1 @@
+"""The arithmetic of the meters: numpy in, numpy out, no I/O."""

@@ -1,0 +1,173 @@
+"""How a tick's rows divide its devices: which slices exist and which part of the device each one is."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from streams.metering.columns import Columns
+from streams.metering.intervals import Int
+from streams.metering.labels import ROW_LABELS, Interner, LabelReader, LabelSet
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layout:
+    """The devices and pieces of one shard, unchanged as long as its labels are.
+
+    m devices, n rows of the message, p pieces. A piece is a slice of a device or what no slice holds.
+    """
+
+    devices: Int
+    """(m) device indexes."""
+    first_row: Int
+    """(m) a row of each device; all its rows repeat the device's counters."""
+    position: Int
+    """(n) position in `devices` of each row."""
+    series: NDArray[np.uint64]
+    """(n) id of each row's label set in gpu_series."""
+    slots: Int
+    """(p) slot index of each piece."""
+    labels: Int
+    """(p) label set index of each piece."""
+    piece_position: Int
+    """(p) position in `devices` of each piece."""
+    piece_row: Int
+    """(p) row that carries the piece's own values, -1 for what no slice holds."""
+    lower: Int
+    upper: Int
+    denominator: Int
+    """(p) cumulative share of each piece: from lower/denominator to upper/denominator of its device."""
+    repeated_rows: Int
+    """Rows left out because their slice stands in the message twice."""
+    tag: int
+    """Identity of this layout."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One part of one device."""
+
+    label: int
+    lower: int
+    upper: int
+    denominator: int
+
+
+class Registry:
+    """Every label set, device and slot that was seen, each under a small index."""
+
+    def __init__(self) -> None:
+        self._values = Interner()
+        self._rows = Interner()
+        self._row_label: list[int] = []
+        self._row_series: list[int] = []
+        self._label_index = Interner()
+        self._device_index = Interner()
+        self._slot_index = Interner()
+        self._pieces: dict[tuple[int, ...], list[Piece]] = {}
+        self._layouts = 0
+        self.labels: list[LabelSet] = []
+        self.label = Columns(device=(np.int64, -1), slot=(np.int64, -1), held=(np.bool_, False))
+        self.new_series: list[tuple[int, LabelSet, str]] = []
+
+    def reader(self, cluster: str) -> LabelReader:
+        return LabelReader(cluster, self._values, self._rows)
+
+    def label_index(self, label: LabelSet) -> int:
+        """Index of a label set; makes its device and slot known too."""
+        index = self._label_index.code(label)
+        if index == len(self.labels):
+            self.labels.append(label)
+            self.label.add()
+            self.label.device[index] = self._device_index.code((label.cluster, label.device))
+            self.label.slot[index] = self._slot_index.code((label.cluster, label.device, label.slice))
+            self.label.held[index] = bool(label.pod or label.job)
+        return index
+
+    def layout(self, cluster: str, rows: Int, batch: pa.RecordBatch) -> Layout:
+        """The layout of a message whose rows carry the given row codes (see LabelReader)."""
+        self._learn(cluster, rows, batch)
+        labels = np.array(self._row_label, np.int64)[rows]
+        series = np.array(self._row_series, np.uint64)[rows]
+        _, first = np.unique(self.label.slot[labels], return_index=True)
+        kept = np.sort(first)
+        devices, first_kept, inverse, counts = np.unique(
+            self.label.device[labels[kept]], return_index=True, return_inverse=True, return_counts=True
+        )
+        position = np.searchsorted(devices, self.label.device[labels])
+        pieces, piece_position, piece_row = self._cut(labels, kept, inverse, counts)
+        self._layouts += 1
+        piece_labels = np.array([piece.label for piece in pieces], np.int64)
+        return Layout(
+            devices=devices,
+            first_row=kept[first_kept],
+            position=position,
+            series=series,
+            slots=self.label.slot[piece_labels],
+            labels=piece_labels,
+            piece_position=piece_position,
+            piece_row=piece_row,
+            lower=np.array([piece.lower for piece in pieces], np.int64),
+            upper=np.array([piece.upper for piece in pieces], np.int64),
+            denominator=np.array([piece.denominator for piece in pieces], np.int64),
+            repeated_rows=np.setdiff1d(np.arange(len(labels)), kept),
+            tag=self._layouts,
+        )
+
+    def pieces(self, labels: Sequence[int]) -> list[Piece]:
+        """The parts of one device whose slices carry these label sets, in the order of slice names.
+
+        Shares are brought to one denominator. Slices that claim more than the device are scaled down together; what
+        they leave is one more piece.
+        """
+        key = tuple(sorted(labels, key=lambda index: self.labels[index].slice))
+        known = self._pieces.get(key)
+        if known is None:
+            known = self._pieces[key] = self._pieces_of(key)
+        return known
+
+    def _pieces_of(self, labels: tuple[int, ...]) -> list[Piece]:
+        sets = [self.labels[index] for index in labels]
+        denominator = math.lcm(*(label.share_den for label in sets))
+        shares = [label.share_num * denominator // label.share_den for label in sets]
+        left = denominator - sum(shares)
+        if left > 0:
+            divisor = math.gcd(left, denominator)
+            free = sets[0].unallocated(left // divisor, denominator // divisor)
+            labels, shares = (*labels, self.label_index(free)), [*shares, left]
+        bounds = [0]
+        for share in shares:
+            bounds.append(bounds[-1] + share)
+        return [Piece(label, bounds[i], bounds[i + 1], bounds[-1]) for i, label in enumerate(labels)]
+
+    def _cut(self, labels: Int, kept: Int, inverse: Int, counts: Int) -> tuple[list[Piece], Int, Int]:
+        rows_of: list[list[int]] = [[] for _ in counts]
+        for row, position in zip(kept.tolist(), inverse.tolist(), strict=True):
+            rows_of[position].append(row)
+        pieces: list[Piece] = []
+        positions: list[int] = []
+        piece_rows: list[int] = []
+        for position, rows in enumerate(rows_of):
+            row_of = {int(labels[row]): row for row in rows}
+            for piece in self.pieces(list(row_of)):
+                pieces.append(piece)
+                positions.append(position)
+                piece_rows.append(row_of.get(piece.label, -1))
+        return pieces, np.array(positions, np.int64), np.array(piece_rows, np.int64)
+
+    def _learn(self, cluster: str, rows: Int, batch: pa.RecordBatch) -> None:
+        """Make every new row code of the message known."""
+        new, where = np.unique(rows, return_index=True)
+        unknown = where[new >= len(self._row_label)]
+        if not len(unknown):
+            return
+        columns = batch.select([*ROW_LABELS, "busy_source"]).take(pa.array(unknown))
+        for row in columns.to_pylist():  # np.unique sorts, so codes are learnt in order without holes
+            busy_source = row.pop("busy_source")
+            label = LabelSet(cluster=cluster, **row)
+            self._row_label.append(self.label_index(label))
+            self._row_series.append(label.series(busy_source))
+            self.new_series.append((self._row_series[-1], label, busy_source))

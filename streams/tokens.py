@@ -1,0 +1,42 @@
+"""Agent `tokens`: telemetry.tokens -> token_usage, and the running minute totals on usage.tokens."""
+
+from collections.abc import Sequence
+
+from schemas.topics import TELEMETRY_TOKENS, USAGE_TOKENS
+from schemas.usage import TokenTotals
+from streams.booking import TokenBooking
+from streams.ledger_agent import Folded, LedgerAgent
+from streams.metering.tokens import TokenMeter
+from streams.telemetry import Message
+
+
+class Tokens(LedgerAgent):
+    """Meters the token counters of every shard whose partition this worker has."""
+
+    name = "tokens"
+    source = TELEMETRY_TOKENS
+    target = USAGE_TOKENS
+    schema = "token-samples/1"
+    ledger = "token_usage"
+
+    def start(self) -> None:
+        self._meter = TokenMeter()
+        self._booking = TokenBooking(self._meter, self._context.reference)
+
+    def fold(self, message: Message) -> None:
+        shard, cluster = message.shard, message.envelope.cluster
+        unknown = self._meter.unknown_counters(shard, cluster, message.batch)
+        if unknown:
+            counters = {label.counter for label in unknown}
+            heads = self._context.book.token_heads(cluster, sorted({label.endpoint for label in unknown}))
+            names = ("cluster", "endpoint", "replica", "served_model", "team")
+            own = [head for head in heads if tuple(head[name] for name in names) in counters]
+            self._meter.load(shard, unknown, own)
+        self._meter.fold(shard, cluster, message.batch)
+
+    def take(self) -> Folded:
+        usage, totals, unknown = self._booking.totals(*self._meter.take_rows())
+        return Folded({"token_usage_store": usage}, totals, unknown, self._meter.take_events())
+
+    def totals_from_book(self, cluster: str, minute_ms: int, shard: str) -> Sequence[TokenTotals]:
+        return self._context.book.token_totals(cluster, minute_ms, shard)

@@ -1,0 +1,96 @@
+"""Agent `unit_cost`: usage.gpu and usage.tokens -> unit_costs, and the same on economics.unit-costs."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+from pydantic import TypeAdapter, ValidationError
+
+from schemas.economics import UnitCosts
+from schemas.topics import UNIT_COSTS, USAGE_GPU, USAGE_TOKENS
+from schemas.usage import GpuTotals, TokenTotals
+from streams.context import Context, Rejected
+from streams.intake import Intake
+from streams.metering.columns import decimals
+from streams.metering.intervals import MINUTE_MS
+from streams.unit_costing import UnitCosting
+
+KEPT_MS = 60 * MINUTE_MS  # minutes held in memory; one that changes later is begun again from the book
+_MESSAGES: dict[str, TypeAdapter[Any]] = {USAGE_GPU: TypeAdapter(GpuTotals), USAGE_TOKENS: TypeAdapter(TokenTotals)}
+
+
+class UnitCostAgent:
+    """Turns the newest totals of each (cluster, minute) into unit costs."""
+
+    name = "unit_cost"
+    source = (USAGE_GPU, USAGE_TOKENS)
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._start()
+
+    def intake(self, linger_s: float) -> Intake[tuple[list[UnitCosts], list[Rejected]]]:
+        """The held-acknowledgement loop around this agent."""
+        return Intake(
+            self._context.app, self.name, self._compute, self._store, reset=self._start, linger_s=linger_s, most=512
+        )
+
+    def _start(self) -> None:
+        self._costing = UnitCosting(self._context.reference)
+
+    def _compute(self, events: Sequence[Any]) -> tuple[list[UnitCosts], list[Rejected]]:
+        book, costing = self._context.book, self._costing
+        rejected = []
+        changed = set()
+        for event in events:
+            try:
+                totals = _MESSAGES[event.message.topic].validate_json(event.message.value or b"")
+            except ValidationError as error:
+                rejected.append(Rejected.of(event, str(error)))
+                continue
+            minute = (totals.cluster, totals.minute_ms)
+            if not costing.knows(minute):
+                costing.begin(
+                    minute, book.gpu_totals(*minute), book.token_totals(*minute), book.unit_cost_keys(*minute)
+                )
+                changed.add(minute)
+            if costing.apply(totals):
+                changed.add(minute)
+        costs = [costing.cost(minute) for minute in sorted(changed)]
+        if changed:
+            costing.forget_before(max(minute_ms for _, minute_ms in changed) - KEPT_MS)
+        return costs, rejected
+
+    async def _store(self, result: tuple[list[UnitCosts], list[Rejected]]) -> None:
+        costs, rejected = result
+        context = self._context
+        await asyncio.to_thread(context.book.insert, "unit_costs_store", _rows(costs))
+        await context.set_aside(rejected)
+        await context.publish(UNIT_COSTS, [(message.cluster, message) for message in costs])
+
+
+def _rows(costs: Sequence[UnitCosts]) -> pa.Table:
+    lines = [(message, line) for message in costs for line in message.lines]
+    columns: dict[str, Any] = {
+        "minute": pa.array([message.minute_ms // 1000 for message, _ in lines], pa.int64()).cast(
+            pa.timestamp("s", tz="UTC")
+        ),
+        "cluster": pa.array([message.cluster for message, _ in lines], pa.string()),
+        "version": pa.array([message.version for message, _ in lines], pa.uint64()),
+    }
+    for name in ("model", "agreement", "programme", "currency"):
+        columns[name] = pa.array([getattr(line, name) for _, line in lines], pa.string())
+    for name in ("prompt_tokens", "cached_tokens", "generation_tokens"):
+        columns[name] = pa.array([getattr(line, name) for _, line in lines], pa.int64())
+    for column, field, scale in (
+        ("gpu_seconds", "gpu_ns", 9),
+        ("busy_seconds", "busy_ns", 9),
+        ("energy_j", "energy_mj", 3),
+        ("cost", "cost_nano", 9),
+        ("usage_cost", "usage_cost_nano", 9),
+        ("subsidy", "subsidy_nano", 9),
+        ("charge", "charge_nano", 9),
+    ):
+        columns[column] = decimals([getattr(line, field) for _, line in lines], scale)
+    return pa.table(columns)

@@ -1,0 +1,411 @@
+"""A bad configuration is refused with place and remedy, all mistakes at once; a good one means exactly what it says."""
+
+import re
+from datetime import date
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from schemas.config import Config, CostShare
+from schemas.config_errors import EXAMPLES, tables_in
+from schemas.config_file import ConfigError, load
+
+DESIGN = Path(__file__).parents[2].parent / "shared" / "design.md"
+
+SOUND = """\
+[[cluster]]
+id = "fir"
+country = "CA"
+  [[cluster.target]]
+  kind = "dcgm-exporter"
+  urls = ["http://fir-g001:9400/metrics"]
+  [[cluster.target]]
+  kind = "vllm"
+  urls = ["http://llm-0:8000/metrics"]
+  deployment = "chat"
+[[deployment]]
+id = "chat"
+cluster = "fir"
+model = "m"
+match = { namespace = "llm" }
+agreement = "acme"
+[[price]]
+id = "h100"
+cluster = "fir"
+gpu_model = "NVIDIA H100*"
+basis = "owned"
+capex = "42000"
+lifetime_years = 5
+effective_from = 2026-04-01
+[[programme]]
+id = "fund"
+budget = "300"
+starts = 2025-08-01
+ends = 2028-03-31
+[[agreement]]
+id = "acme"
+programme = "fund"
+recipient = "Acme"
+rule = { kind = "cost_share", share = "2/3" }
+starts = 2026-01-01
+ends = 2028-03-31
+"""
+
+KINDS = '"dcgm-exporter", "amd-device-metrics-exporter", "vllm", "litellm", "slurm-job-exporter"'
+RENTED = """\
+[[price]]
+id = "b200"
+cluster = "fir"
+gpu_model = "NVIDIA B200*"
+basis = "rented"
+per_gpu_hour = "3.90"
+currency = "USD"
+effective_from = 2026-04-01
+"""
+
+# (what is replaced in the sound file, by what, the whole complaint)
+BROKEN: dict[str, tuple[str, str, list[str]]] = {
+    "unclosed text": (
+        'id = "fir"',
+        'id = "fir',
+        ["2: not TOML in column 10 (illegal character '\\n'); close the text with the same quote on the same line"],
+    ),
+    "bare text": (
+        'country = "CA"',
+        "country = CA",
+        [
+            "3: not TOML in column 11 (invalid value); "
+            'write texts in double quotes ("fir"), true or false in small letters, dates as 2026-04-01'
+        ],
+    ),
+    "key twice": (
+        'country = "CA"',
+        'country = "CA"\ncountry = "CA"',
+        ["4: not TOML in column 15 (cannot overwrite a value); "
+         "this key or table was already given above; remove one of the two"],
+    ),
+    "no such day": (
+        "effective_from = 2026-04-01",
+        "effective_from = 2026-02-30",
+        ["24: not TOML in column 18 (invalid date or datetime); write dates as 2026-04-01, with a day that exists"],
+    ),
+    "unknown key": ('country = "CA"', 'contry = "CA"', [
+        '1: [[cluster]] has no country; add country = "CA"',
+        '3: unknown key "contry" in [[cluster]]; did you mean country?',
+    ]),
+    "unknown section": ("[[price]]", "[[prices]]", ['17: unknown key "prices" at the top of the file; did you mean price?']),
+    "unknown key of a rule": ('share = "2/3" }', 'share = "2/3", cap = 5 }', [
+        '34: unknown key "cap" in agreement.rule; write one of kind, share, elsewhere, elsewhere_until',
+    ]),
+    "unknown key, nothing like it": ("budget =", "xyz = 1\nbudget =", [
+        '27: unknown key "xyz" in [[programme]]; write one of starts, ends, id, name, budget, currency',
+    ]),
+    "one bracket": ("[[deployment]]", "[deployment]", [
+        "10: no deployment has the id \"chat\"; add a [[deployment]]",
+        "11: deployment is not a list of tables; write [[deployment]], in double brackets",
+    ]),
+    "no cluster": (SOUND, "", ['1: no cluster is described; add [[cluster]] with id = "fir" and country = "CA"']),
+    "kind of another tool": ('kind = "dcgm-exporter"', 'kind = "nvml"', [
+        f'5: kind = "nvml" is not known; write one of {KINDS}',
+    ]),
+    "kind misspelt": ('kind = "vllm"', 'kind = "vlllm"', [
+        f'8: kind = "vlllm" is not known; did you mean "vllm"? Known: {KINDS}',
+    ]),
+    "not an address": ('["http://fir-g001:9400/metrics"]', '["fir-g001:9400"]', [
+        '6: urls: "fir-g001:9400" is not an address that can be read; write for example "http://fir-g001:9400/metrics"',
+    ]),
+    "a password": ('["http://fir-g001:9400/metrics"]', '["http://a:b@c/metrics"]', [
+        "6: urls: a password does not belong in this file; take it out of the address",
+    ]),
+    "address twice": ('["http://fir-g001:9400/metrics"]', '["http://a/metrics",\n    "http://a/metrics"]', [
+        '7: "http://a/metrics" is listed twice in this cluster; take one out',
+    ]),
+    "one address": ('["http://fir-g001:9400/metrics"]', '"http://a/metrics"', [
+        '6: urls = "http://a/metrics" is not a list; write it in brackets: [ ... ]',
+    ]),
+    "no address": ('["http://fir-g001:9400/metrics"]', "[]", ["6: urls = [...] is empty; write at least one"]),
+    "duration": ('kind = "vllm"', 'kind = "vllm"\ninterval = 10', [
+        '9: interval: "10" is not a duration; write for example "10s", "2m" or "1h"',
+    ]),
+    "timeout": ('kind = "vllm"', 'kind = "vllm"\ninterval = "5s"\ntimeout = "6s"', [
+        "10: timeout is longer than interval; write a shorter timeout, or leave it out",
+    ]),
+    "max_gap": ('country = "CA"', 'country = "CA"\nmax_gap = "5s"', [
+        "4: max_gap is shorter than a scrape interval; write three intervals or more, or leave it out",
+    ]),
+    "pue": ('country = "CA"', 'country = "CA"\npue = 0.98', [
+        "4: pue is less than 1, but a facility draws at least what its machines draw; write 1 or more",
+    ]),
+    "target of no deployment": ('deployment = "chat"', 'deployment = "chatt"', [
+        '10: no deployment has the id "chatt"; did you mean "chat"?',
+    ]),
+    "devices of a deployment": ('urls = ["http://fir-g001:9400/metrics"]', 'urls = ["http://a/"]\ndeployment = "chat"', [
+        "7: a dcgm-exporter measures devices, which a deployment finds by its match; take deployment out",
+    ]),
+    "deployment elsewhere": ('[[cluster]]', '[[cluster]]\nid = "narval"\ncountry = "CA"\n[[cluster.target]]\n'
+        'kind = "vllm"\nurls = ["http://b/"]\ndeployment = "chat"\n[[cluster]]', [
+        '7: deployment "chat" runs on cluster "fir", not on "narval"; '
+        "move the target there, or name a deployment of this cluster",
+    ]),
+    "unknown cluster": ('cluster = "fir"\nmodel', 'cluster = "cedar"\nmodel', [
+        '10: deployment "chat" runs on cluster "cedar", not on "fir"; '
+        "move the target there, or name a deployment of this cluster",
+        '13: no cluster has the id "cedar"; write one of "fir"',
+    ]),
+    "unknown agreement": ('agreement = "acme"', 'agreement = "acmee"', [
+        '16: no agreement has the id "acmee"; did you mean "acme"?',
+    ]),
+    "unknown programme": ('programme = "fund"', 'programme = "found"', [
+        '32: no programme has the id "found"; did you mean "fund"?',
+    ]),
+    "unknown cluster of a price": ('cluster = "fir"\ngpu', 'cluster = "fire"\ngpu', [
+        '19: no cluster has the id "fire"; did you mean "fir"?',
+    ]),
+    "id twice": ("[[programme]]", '[[cluster]]\nid = "fir"\ncountry = "CA"\n[[programme]]', [
+        '26: a cluster with id "fir" is already described above; give this one another id',
+    ]),
+    "id": ('id = "acme"', 'id = "Acme AI"', [
+        '16: no agreement has the id "acme"; write one of "Acme AI"',
+        '31: id: "Acme AI" does not fit; '
+        'write small letters, digits, ".", "_" and "-", at most 100, such as "acme-ai"',
+    ]),
+    "shared and owned": ('agreement = "acme"', 'agreement = "acme"\nshared = true', [
+        "17: the deployment is shared and also belongs to an agreement; write either shared = true or agreement",
+    ]),
+    "shared by an engine": ('agreement = "acme"', 'shared = true\ntokens_from = "engine"', [
+        "17: an engine does not know whose tokens it serves, so it cannot divide a shared deployment; "
+        'write tokens_from = "gateway", or leave it out',
+    ]),
+    "team of a device": ('match = { namespace = "llm" }', 'match = { team = "x" }', [
+        "15: a device does not know teams; write namespace, pod, account or job in match",
+    ]),
+    "match without patterns": ('match = { namespace = "llm" }', "match = {}", [
+        '15: match is empty; write at least one pattern, such as { namespace = "acme-*" }',
+    ]),
+    "float amount": ('capex = "42000"', "capex = 42000.50", ['22: capex: amounts are strings; write "42000.50" in quotes']),
+    "malformed amount": ('capex = "42000"', 'capex = "42 000"', [
+        '22: capex: "42 000" is not an amount; write a decimal such as "0.0776" or a fraction "2/3"',
+    ]),
+    "negative amount": ('capex = "42000"', 'capex = "-1"', ["22: capex: -1 is negative; write 0 or more"]),
+    "ten places": ('capex = "42000"', 'capex = "0.0123456789"', [
+        "22: capex has more than nine decimal places; round it to nine",
+    ]),
+    "no lifetime": ("lifetime_years = 5", "lifetime_years = 0", ["23: lifetime_years is zero; write more than 0"]),
+    "owned without purchase": ('capex = "42000"', 'per_gpu_hour = "3"', [
+        '22: basis = "owned" is priced by capex and lifetime_years; add capex and take out per_gpu_hour',
+    ]),
+    "rented with purchase": ('basis = "owned"', 'basis = "rented"', [
+        '22: basis = "rented" is priced by per_gpu_hour; add per_gpu_hour and take out capex and lifetime_years',
+    ]),
+    "basis": ('basis = "owned"', 'basis = "leased"', ['21: basis = "leased" is not known; write one of "owned", "rented"']),
+    "price reversed": ("effective_from = 2026-04-01", "effective_from = 2026-04-01\neffective_to = 2026-04-01", [
+        "25: effective_to 2026-04-01 is not after effective_from 2026-04-01; "
+        "it is the first day on which the price no longer holds, write a later one",
+    ]),
+    "prices overlap": ("[[programme]]", RENTED.replace("B200", "H100").replace('currency = "USD"\n', "") + "[[programme]]", [
+        '31: price "b200" and price "h100" both hold for "NVIDIA H100*" on cluster "fir" on 2026-04-01; '
+        "end one before the other begins (effective_to), or take one out",
+    ]),
+    "no exchange rate": ("[[programme]]", RENTED + "[[programme]]", [
+        '31: price "b200" is in USD and programme "fund" in CAD, but no exchange rate is given; '
+        'add [[fx_rate]] with base = "USD", quote = "CAD", effective_from = 2026-04-01 or earlier',
+    ]),
+    "exchange rate too late": ("[[programme]]", RENTED + '[[fx_rate]]\nbase = "CAD"\nquote = "USD"\nrate = "0.73"\n'
+        "effective_from = 2026-05-01\n[[programme]]", [
+        '31: price "b200" is in USD and programme "fund" in CAD, but the exchange rate begins only on 2026-05-01; '
+        'add [[fx_rate]] with base = "USD", quote = "CAD", effective_from = 2026-04-01 or earlier',
+    ]),
+    "exchange both ways": ("[[programme]]", '[[fx_rate]]\nbase = "CAD"\nquote = "USD"\nrate = "0.73"\n'
+        'effective_from = 2026-01-01\n[[fx_rate]]\nbase = "USD"\nquote = "CAD"\nrate = "1.4"\n'
+        "effective_from = 2026-01-01\n[[programme]]", [
+        "31: CAD to USD is given above and serves both ways; write all of them as one pair",
+    ]),
+    "exchange rate twice": ("[[programme]]", '[[fx_rate]]\nbase = "CAD"\nquote = "USD"\nrate = "0.73"\n'
+        'effective_from = 2026-01-01\n[[fx_rate]]\nbase = "CAD"\nquote = "USD"\nrate = "0.74"\n'
+        "effective_from = 2026-01-01\n[[programme]]", [
+        "34: a rate from CAD to USD on 2026-01-01 is given above; take one out",
+    ]),
+    "exchange to itself": ("[[programme]]", '[[fx_rate]]\nbase = "CAD"\nquote = "CAD"\nrate = "1"\n'
+        "effective_from = 2026-01-01\n[[programme]]", [
+        "27: base and quote are both CAD; a currency needs no rate to itself, take this out",
+    ]),
+    "currency": ('budget = "300"', 'budget = "300"\ncurrency = "cad"', [
+        '28: currency: "cad" does not fit; write the three capital letters of ISO 4217, such as "CAD"',
+    ]),
+    "language": ('budget = "300"', 'budget = "300"\nname = { en = "Fund", fra = "Fonds" }', [
+        '28: unknown key "fra" in programme.name; did you mean fr?',
+    ]),
+    "date as text": ("starts = 2025-08-01", 'starts = "2025-08-01"', [
+        '28: starts = "2025-08-01" is not a date; write year-month-day without quotes, such as 2026-04-01',
+    ]),
+    "date as time": ("starts = 2025-08-01", "starts = 2025-08-01T00:00:00Z", [
+        "28: starts = 2025-08-01 00:00:00+00:00 is not a date; write year-month-day without quotes, such as 2026-04-01",
+    ]),
+    "programme reversed": ("ends = 2028-03-31\n[[agreement]]", "ends = 2025-03-31\n[[agreement]]", [
+        "29: ends 2025-03-31 is before starts 2025-08-01; exchange them, or correct the years",
+    ]),
+    "agreement outlives its programme": ("starts = 2026-01-01\nends = 2028-03-31", "starts = 2025-01-01\nends = 2028-04-01", [
+        '35: the agreement starts 2025-01-01, before programme "fund" does; write 2025-08-01 or later',
+        '36: the agreement ends 2028-04-01, after programme "fund" does; write 2028-03-31 or earlier',
+    ]),
+    "rule without kind": ('kind = "cost_share", ', "", [
+        '34: rule has no kind; write for example rule = { kind = "cost_share", share = "2/3" }',
+    ]),
+    "rule of another kind": ('kind = "cost_share"', 'kind = "costshare"', [
+        '34: kind = "costshare" is not known; did you mean "cost_share"? Known: "cost_share", "token_price", "credits"',
+    ]),
+    "more than the whole": ('share = "2/3"', 'share = "3/2"', [
+        '34: share: 3/2 is more than the whole; write a share from 0 to 1, such as "2/3"',
+    ]),
+    "until without elsewhere": ('share = "2/3"', 'share = "2/3", elsewhere_until = 2027-03-31', [
+        '34: elsewhere_until has nothing to end; add elsewhere = "1/2", or take it out',
+    ]),
+    "credits without amount": ('kind = "cost_share", share = "2/3"', 'kind = "credits"', [
+        '34: credits of an amount need the amount; add cap = "250000"',
+    ]),
+    "credits without hours": ('kind = "cost_share", share = "2/3"', 'kind = "credits", unit = "gpu_hours"', [
+        "34: credits in gpu_hours need how many; add quantity = 50000",
+    ]),
+    "token price without tokens": (
+        'agreement = "acme"\n[[price]]',
+        '[[agreement]]\nid = "b"\nprogramme = "fund"\nrecipient = "B"\nrule = { kind = "token_price", per_mtok = "1" }\n'
+        "starts = 2026-01-01\nends = 2026-01-02\n[[price]]",
+        [
+            '20: agreement "b" is charged by tokens but no deployment counts any for it; write '
+            'agreement = "b" in a [[deployment]], or match = [{ team = "..." }] with a shared one',
+        ],
+    ),
+    "team with others": ('[[agreement]]', '[[agreement]]\nmatch = [{ team = "a", pod = "b" }]', [
+        "31: match: a gateway knows the team and a device does not, so team never matches together with others; "
+        'write it in an entry of its own: { team = "acme" }',
+    ]),
+    "brokers": ("[[price]]", '[kafka]\nurl = "broker-1:9092"\n[[price]]', [
+        '18: url: "broker-1:9092" is not a list of brokers; write for example "kafka://broker-1:9092,broker-2:9092"',
+    ]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_each_mistake_has_place_and_remedy(name: str, tmp_path: Path) -> None:
+    """Every kind of mistake is one sentence: FILE:LINE, what is wrong, what to write instead."""
+    old, new, complaint = BROKEN[name]
+    assert old in SOUND
+    file = tmp_path / "c.toml"
+    file.write_text(SOUND.replace(old, new, 1))
+    with pytest.raises(ConfigError) as error:
+        load(file)
+    assert str(error.value) == "\n".join(f"{file}:{line}" for line in complaint)
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / "c.toml"
+    file.write_bytes(text.encode())
+    return file
+
+
+def test_all_mistakes_are_shown_together(tmp_path: Path) -> None:
+    """A file is repaired in one pass: mistakes of every kind, in the order of lines."""
+    text = SOUND.replace('id = "fir"', 'id = "Fir"').replace("lifetime_years = 5", "lifetime_years = 0")
+    text = text.replace('programme = "fund"', 'programme = "found"').replace("[[price]]", "[[price]]\ncolour = 1")
+    with pytest.raises(ConfigError) as error:
+        load(write(tmp_path, text))
+    lines = [int(line.split(":")[1]) for line in str(error.value).splitlines()]
+    assert lines == [2, 12, 18, 20, 24, 33]
+
+
+def test_a_broken_table_is_not_blamed_on_others(tmp_path: Path) -> None:
+    """A deployment whose cluster has a typo elsewhere still has a cluster."""
+    with pytest.raises(ConfigError) as error:
+        load(write(tmp_path, SOUND.replace('country = "CA"', 'country = "Canada"')))
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_lines_survive_windows_editors(tmp_path: Path) -> None:
+    """CRLF files load, and count lines as the editor does."""
+    assert load(write(tmp_path, SOUND.replace("\n", "\r\n"))).cluster[0].id == "fir"
+    with pytest.raises(ConfigError, match=r"c\.toml:23: lifetime_years"):
+        load(write(tmp_path, SOUND.replace("years = 5", "years = 0").replace("\n", "\r\n")))
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    """No file, a folder, another encoding: a sentence, not a traceback."""
+    with pytest.raises(ConfigError, match=r"none\.toml: cannot be read \(no such file or directory\); give the path"):
+        load(tmp_path / "none.toml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(tmp_path)
+    (tmp_path / "latin.toml").write_bytes(b"# \xe9\n")
+    with pytest.raises(ConfigError, match="not UTF-8 at byte 2; save the file as UTF-8 text"):
+        load(tmp_path / "latin.toml")
+
+
+@given(st.text(max_size=60), st.integers(0, SOUND.count("\n")))
+def test_garbage_is_never_a_traceback(tmp_path_factory: pytest.TempPathFactory, garbage: str, line: int) -> None:
+    """Whatever is typed into a file, the answer is a configuration or a complaint with lines."""
+    lines = SOUND.split("\n")
+    lines[line:line] = [garbage]
+    text = "\n".join(lines)
+    file = tmp_path_factory.getbasetemp() / "fuzz.toml"
+    file.write_bytes(text.encode("utf-8", "replace"))
+    try:
+        load(file)
+    except ConfigError as error:
+        assert re.match(rf"{re.escape(str(file))}:\d+: .*; ", str(error))
+
+
+def test_what_a_sound_file_means(tmp_path: Path) -> None:
+    """Figures are exact, defaults are those of the models."""
+    text = SOUND.replace('country = "CA"', 'country = "CA"\npue = 1.08', 1).replace(
+        'budget = "300"', 'budget = "300"\nname = "Fund"'
+    )
+    config = load(write(tmp_path, text))
+    assert config.cluster[0].pue == Fraction(108, 100)
+    assert config.cluster[0].max_gap_s == 90
+    assert config.price[0].capex == 42000
+    assert config.programme[0].name == {"en": "Fund", "fr": "Fund"}
+    assert config.programme[0].currency == "CAD"
+    assert config.agreement[0].rule == CostShare(kind="cost_share", share=Fraction(2, 3))
+    assert Config.model_validate(config.model_dump()) == config
+    assert Config.model_validate_json(config.model_dump_json()) == config
+
+
+def test_max_gap_follows_the_slowest_target(tmp_path: Path) -> None:
+    """At least three scrape intervals, at least 90 s, unless it is written."""
+    slow = SOUND.replace('kind = "vllm"', 'kind = "vllm"\ninterval = "2m"')
+    assert load(write(tmp_path, slow)).cluster[0].max_gap_s == 360
+    assert (
+        load(write(tmp_path, SOUND.replace('country = "CA"', 'country = "CA"\nmax_gap = "30s"', 1)))
+        .cluster[0]
+        .max_gap_s
+        == 30
+    )
+
+
+def test_the_example_of_the_design_loads(tmp_path: Path) -> None:
+    """The configuration that the design shows is one that Commonwatt reads."""
+    if not DESIGN.exists():
+        pytest.skip("the design page is not beside this checkout")
+    example = re.search(r"```toml\n(.*?)```", DESIGN.read_text(), re.DOTALL)
+    assert example is not None
+    config = load(write(tmp_path, example[1]))
+    assert config.kafka is not None
+    assert config.kafka.url == "kafka://broker-1:9092,broker-2:9092"
+    assert isinstance(config.agreement[0].rule, CostShare)
+    assert config.agreement[0].rule.elsewhere_until == date(2027, 3, 31)
+    assert [match.account for match in config.agreement[0].match] == [None, "rrg-acme"]
+
+
+def every_table(model: type[BaseModel]) -> set[type[BaseModel]]:
+    inner = {table for field in model.model_fields.values() for table in tables_in(field.annotation)}
+    return {model}.union(*(every_table(table) for table in inner))
+
+
+def test_every_required_key_has_an_example() -> None:
+    """The complaint about a key that is missing can always say what to write."""
+    required = {
+        name for table in every_table(Config) for name, field in table.model_fields.items() if field.is_required()
+    }
+    assert required == set(EXAMPLES)

@@ -43,10 +43,11 @@ MAX_LAYOUTS = 32  # an exporter with four groups in random order prints 24
 MAX_UNREADABLE_NAMED = 8  # names of unreadable lines given with a page; all are counted
 
 _SAMPLE = re.compile(
-    rb'[ \t]*([a-zA-Z_:][a-zA-Z0-9_:]*)[ \t]*(?:\{(?:[^"}]++|"(?:[^"\\]++|\\.)*+")*+\}[ \t]*|(?<=[ \t]))(?=\S)'
+    rb'[ \t]*([a-zA-Z_:][a-zA-Z0-9_:]*)[ \t]*(?:\{(?:[^"}]++|"(?:[^"\\]++|\\.)*+")*+\}[ \t]*|(?<=[ \t]))(?=[^\s{])'
 )
 _OTHER = re.compile(rb"[ \t]*[a-zA-Z_:][a-zA-Z0-9_:]*[ \t]*(?:\{.*\}[ \t]*|(?<=[ \t]))([^ \t\r]+)")
 _NAME = re.compile(rb"[ \t]*([a-zA-Z_:][a-zA-Z0-9_:]*)(?:[{ \t]|$)")
+_BARE = re.compile(rb"[ \t]*[a-zA-Z_:][a-zA-Z0-9_:]*[ \t]*")
 _starts_with = bytes.startswith
 _cut = cast(Callable[[bytes, slice], bytes], getitem)
 
@@ -102,19 +103,23 @@ class Page:
 class _Lines:
     """Some lines of a page, each with the bytes that it begins with."""
 
-    __slots__ = ("_pick", "_slices", "prefixes")
+    __slots__ = ("_bare", "_pick", "_prefixes", "_slices")
 
-    def __init__(self, prefixes: Sequence[tuple[int, bytes]]) -> None:
+    def __init__(self, prefixes: Sequence[tuple[int, bytes]], wanted: bool) -> None:
         positions = [position for position, _ in prefixes]
-        self.prefixes = [prefix for _, prefix in prefixes]
-        self._slices = [_from(len(prefix)) for prefix in self.prefixes]
+        self._prefixes = [prefix for _, prefix in prefixes]
+        self._slices = [_from(len(prefix)) for prefix in self._prefixes]
+        self._bare = [index for index, prefix in enumerate(self._prefixes) if wanted and b"{" not in prefix]
         self._pick = _picker(positions)
 
     def pick(self, lines: list[bytes]) -> Sequence[bytes]:
         return self._pick(lines)
 
     def fit(self, lines: Sequence[bytes]) -> bool:
-        return all(map(_starts_with, lines, self.prefixes))
+        if not all(map(_starts_with, lines, self._prefixes)):
+            return False
+        # "name " must not be followed by labels: they would make it another series.
+        return not any(lines[index][self._slices[index]].lstrip()[:1] == b"{" for index in self._bare)
 
     def rests(self, lines: Sequence[bytes]) -> list[bytes]:
         """What follows the known beginnings: the numbers as text."""
@@ -220,7 +225,7 @@ def _whole(text: bytes, series: Series, bad: list[str]) -> int:
             number = float(token)
             if number != number:
                 return MISSING
-            value = int(min(number, 2.0**64))
+            value = int(min(number, 2.0**64)) if number >= 0 else -1
         if value >= 0:
             return min(value, MISSING - 1)
     except (ValueError, IndexError):
@@ -276,7 +281,7 @@ class PageReader:
         walk = _Walk()
         for position, line in enumerate(lines):
             self._walk_line(walk, position, line)
-        if len(walk.unreadable) > walk.samples:
+        if len(walk.unreadable) > walk.samples and not (walk.gauges or walk.counters):
             raise PageError(
                 "garbage_page", f"{len(walk.unreadable)} of {len(lines)} lines are not in the Prometheus text format"
             )
@@ -291,9 +296,9 @@ class PageReader:
         return _Layout(
             count=len(lines),
             series=series,
-            gauges=_Lines(wanted),
-            counters=_Lines(counted),
-            others=_Lines(walk.others),
+            gauges=_Lines(wanted, wanted=True),
+            counters=_Lines(counted, wanted=True),
+            others=_Lines(walk.others, wanted=False),
             odd=odd,
             odd_lines=odd(lines),
             unreadable_count=len(walk.unreadable),
@@ -352,10 +357,11 @@ class PageReader:
 
     @staticmethod
     def _skip(walk: _Walk, position: int, line: bytes, name: str) -> None:
-        """Note an unreadable line, and remember it up to its last word: it is looked at again when that changes."""
+        """Note an unreadable line, and remember it up to its last word: it is looked at again when it changes there."""
         walk.unreadable.append(name)
-        if (end := line.rstrip().rfind(b" ") + 1) > 0:
-            walk.others.append((position, line[:end]))
+        start = line[: line.rstrip().rfind(b" ") + 1]
+        if start and not _BARE.fullmatch(start):
+            walk.others.append((position, start))
         else:
             walk.odd.append(position)
 

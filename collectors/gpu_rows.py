@@ -144,7 +144,9 @@ class GpuPlan:
         self._gauge_index = _padded(columns, len(self.series.gauges))
         self._energy_index = _padded([[energy.get(row.key.device, []) for row in rows]], len(self.series.counters))
         self._scale = np.array([1, first.scale, 1, 1, 1, second.scale if second else 1, 1], np.float64)[:, None]
-        self._busy_codes = (BUSY_SOURCES.index(first.name), BUSY_SOURCES.index(second.name) if second else 0)
+        self._first_busy = np.full(len(rows), BUSY_SOURCES.index(first.name), np.int32)
+        self._second_busy = np.int32(BUSY_SOURCES.index(second.name) if second else 0)
+        self._has_xid = any(columns[-1])
         self.measured = [
             {name for name, column in zip((*GAUGES, "busy", "xid"), columns, strict=True) if column[row]}
             | ({"energy_mj"} if energy.get(rows[row].key.device) else set())
@@ -153,25 +155,28 @@ class GpuPlan:
 
     def evaluate(self, page: Page, faults: list[Fault]) -> GpuReading:
         """The rows' values on a page of this plan's series. Values that are no measurement are dropped with a fault."""
-        slots = self._sound_gauges(page, faults)
-        values = slots[self._gauge_index]
-        values = values[:, :, 0] if values.shape[2] == 1 else np.fmax.reduce(values, axis=2)
+        values = self._sound_gauges(page, faults)[self._gauge_index]
+        if values.ndim == 3:
+            values = np.fmax.reduce(values, axis=2)
         values *= self._scale
-        energy = self._sound_energy(page, faults)[self._energy_index].max(axis=2)
-        busy, second = values[1], values[5]
-        first_known, second_known = busy == busy, second == second
-        source = np.where(first_known, self._busy_codes[0], np.where(second_known, self._busy_codes[1], 0))
-        values[1] = np.where(first_known, busy, second)
-        xid = values[6]
-        wholes = np.empty((len(WHOLES), len(self.rows.device)), np.int64)
-        wholes[0] = energy[0]
-        wholes[1] = np.where(xid == xid, xid, -1)
+        wholes = np.full((len(WHOLES), len(self.rows.device)), -1, np.int64)
+        energy = self._sound_energy(page, faults)[self._energy_index]
+        wholes[0] = energy[0] if energy.ndim == 2 else energy[0].max(axis=1)
+        if self._has_xid:
+            xid = values[6]
+            wholes[1] = np.where(xid == xid, xid, -1)
+        busy_source = self._first_busy
+        known = values[1] == values[1]
+        if not known.all():
+            second = values[5]
+            busy_source = np.where(known, self._first_busy, np.where(second == second, self._second_busy, np.int32(0)))
+            values[1] = np.where(known, values[1], second)
         return GpuReading(
             vendor=self.vendor.name,
             rows=self.rows,
             gauges=values[: len(GAUGES)],
             wholes=wholes,
-            busy_source=source.astype(np.int32),
+            busy_source=busy_source,
             lines=page.lines,
             faults=faults,
         )
@@ -197,18 +202,18 @@ class GpuPlan:
     def _sound_energy(self, page: Page, faults: list[Fault]) -> NDArray[np.int64]:
         """(slots + 1,): the page's energy counters in mJ, -1 where unknown or a blank; the last one is "no series"."""
         counters = page.counters
-        unknown = counters == MISSING
-        bad = blanks.blank_counters(counters, self.vendor.amd_blanks) & ~unknown
-        if bad.any():
-            for slot in np.flatnonzero(bad).tolist():
-                column, key = self.series.counters[slot]
-                faults.append(self._fault(int(counters[slot]), column, cast(GpuKey, key)))
-        bad |= unknown
+        bad = blanks.blank_counters(counters, self.vendor.amd_blanks)
         if self.vendor.zero_is_missing_in_slices:
             bad |= self._sliced_counters & (counters == 0)
-        values = np.full(counters.size + 1, -1, np.int64)
-        values[:-1] = np.where(bad, np.uint64(0), counters // np.uint64(self.vendor.energy_units_per_mj))
-        values[:-1][bad] = -1
+        values = np.empty(counters.size + 1, np.int64)
+        values[-1] = -1
+        per_mj = self.vendor.energy_units_per_mj
+        values[:-1] = counters if per_mj == 1 else counters // np.uint64(per_mj)
+        if bad.any():
+            values[:-1][bad] = -1
+            for slot in np.flatnonzero(bad & (counters != MISSING) & (counters != 0)).tolist():
+                column, key = self.series.counters[slot]
+                faults.append(self._fault(int(counters[slot]), column, cast(GpuKey, key)))
         return values
 
     def _fault(self, value: float, column: str, key: GpuKey) -> Fault:
@@ -221,14 +226,16 @@ class GpuPlan:
 def _rows(keys: Iterable[GpuKey], faults: list[Fault]) -> list[_Row]:
     """The rows for the series of a page: devices in the page's order, the slices of each beside each other."""
     devices: dict[str, dict[str, dict[Holder, GpuKey]]] = {}
+    models: dict[str, str] = {}
     for key in dict.fromkeys(keys):
+        models[key.device] = models.get(key.device) or key.gpu_model
         devices.setdefault(key.device, {}).setdefault(key.slice, {}).setdefault(key.holder, key)
     rows: list[_Row] = []
     for device, slices in devices.items():
         if len(slices) > 1:
             slices.pop("", None)
         for name, holders in slices.items():
-            first = next(iter(holders.values()))
+            first = next(iter(holders.values()))._replace(gpu_model=models[device])
             if first.share_num == 0:
                 faults.append(Fault("unknown_slice_share", f"{device} {name}", f"counted as 1/{first.share_den}"))
                 first = first._replace(share_num=1)
@@ -260,8 +267,10 @@ def _divided(key: GpuKey, part: tuple[str, str], holders: list[Holder], faults: 
 
 
 def _padded(columns: list[list[list[int]]], pad: int) -> NDArray[np.intp]:
-    """(columns, rows, most slots of a cell): indices of slots, filled up with `pad`."""
-    depth = max((len(cell) for column in columns for cell in column), default=1) or 1
+    """(columns, rows, most slots of a cell): indices of slots, filled up with `pad`; (columns, rows) if that is one."""
+    depth = max(1, *(len(cell) for column in columns for cell in column))
+    if depth == 1:
+        return np.array([[cell[0] if cell else pad for cell in column] for column in columns], np.intp)
     return np.array([[cell + [pad] * (depth - len(cell)) for cell in column] for column in columns], np.intp).reshape(
         len(columns), -1, depth
     )

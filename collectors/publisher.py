@@ -25,10 +25,9 @@ from aiokafka.errors import (
     MessageSizeTooLargeError,
     RecordListTooLargeError,
 )
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
 
 from collectors.statistics import Statistics
-from collectors.telemetry_topics import create_missing
 from schemas.arrow import encode
 from schemas.topics import MAX_MESSAGE_BYTES, Defect, Envelope
 
@@ -66,6 +65,8 @@ class _Queue:
     seq: int = 0
     refused_messages: int = 0
     refused_rows: int = 0
+    defects: list[Defect] = field(default_factory=list)
+    """Those of refused messages: they go with the next one that is taken."""
     sender: asyncio.Task[None] | None = None
 
 
@@ -97,7 +98,7 @@ class Publisher:
         At most MAX_DEFECTS defects go with one message.
         """
         queue = self._queues.setdefault(shard, _Queue())
-        defects = [*self._refusals(queue, shard), *defects][:MAX_DEFECTS]
+        queue.defects = [*queue.defects, *defects][: MAX_DEFECTS - 1]
         envelope = Envelope(
             schema=schema,
             cluster=cluster,
@@ -105,7 +106,7 @@ class Publisher:
             boot=self.boot,
             seq=queue.seq + 1,
             rows=len(batch),
-            defects=tuple(defects),
+            defects=(*self._refusals(queue, shard), *queue.defects),
         )
         message = Message(topic, shard.encode(), encode(batch), envelope.headers(), len(batch))
         full = self._statistics.buffered_bytes + message.size() > self._max_buffer_bytes
@@ -114,6 +115,7 @@ class Publisher:
             return False
         queue.seq += 1
         queue.refused_messages = queue.refused_rows = 0
+        queue.defects = []
         queue.waiting.append(message)
         queue.filled.set()
         self._drained.clear()
@@ -192,9 +194,10 @@ class Publisher:
                     self._statistics.dropped_samples += message.rows
                     logger.error("Kafka refused a message of %d samples for good: %s", message.rows, error)
                     return
-                except Exception as error:
-                    if not (isinstance(error, KafkaError) and error.retriable):
-                        await self._disconnect(producer)
+                except Exception:
+                    # The producer has retried on its own for REQUEST_TIMEOUT_MS. A new one asks the addresses of
+                    # the configuration again: brokers may have moved.
+                    await self._disconnect(producer)
                     raise
         self._statistics.messages += 1
         if self._away:
@@ -204,7 +207,7 @@ class Publisher:
     def _retrying(self) -> AsyncRetrying:
         return AsyncRetrying(
             retry=retry_if_exception_type(Exception),
-            wait=wait_exponential_jitter(initial=0.1, max=MAX_RETRY_S),
+            wait=wait_exponential(multiplier=0.1, max=MAX_RETRY_S),
             before_sleep=self._note_away,
         )
 
@@ -225,12 +228,11 @@ class Publisher:
             if self._producer is None:
                 async for attempt in self._retrying():
                     with attempt:
-                        await create_missing(self._servers)
                         self._producer = await self._connect()
             return self._producer
 
     async def _disconnect(self, producer: AIOKafkaProducer) -> None:
-        """Give up a producer in a state that it cannot leave."""
+        """Give up a producer that does not get through."""
         async with self._connecting:
             if self._producer is producer:
                 self._producer = None

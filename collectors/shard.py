@@ -7,10 +7,10 @@ nothing was read still sends a message, empty: the collector lives, and the defe
 """
 
 import asyncio
-import logging
+import contextlib
 import time
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pyarrow as pa
 
@@ -21,16 +21,12 @@ from collectors.scraper import Scraper
 from collectors.target import DefectLog, Target
 from schemas.topics import Defect
 
-logger = logging.getLogger(__name__)
-
 FLUSH_S = 0.5
 STOP_GRACE_S = 1.0  # for the pages that are being read when the collector stops
 
 
-class Batches(Protocol):
-    """Makes record batches of a tick's readings: at least one, maybe empty."""
-
-    def batches(self, readings: Sequence[Timed[Reading]]) -> list[pa.RecordBatch]: ...
+Batches = Callable[[Sequence[Timed[Any]]], list[pa.RecordBatch]]
+"""Makes record batches of a tick's readings: at least one, maybe empty."""
 
 
 class Ticks:
@@ -80,7 +76,6 @@ class Shard:
         self._interval_s = interval_s
         self._phase_s = phase_s
         self._targets = targets
-        self._order = {id(target): index for index, target in enumerate(targets)}
         self._batches = batches
         self._defects = [*(target.defects for target in targets), *other_defects]
         self._scrapes: set[asyncio.Task[Timed[Reading] | None]] = set()
@@ -92,10 +87,8 @@ class Shard:
         while not stop.is_set():
             tick = asyncio.create_task(self._tick(scraper, publisher), name=f"tick {self._key}")
             running.add(tick)
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), ticks.wait_s())
-            except TimeoutError:
-                pass
             for done in [tick for tick in running if tick.done()]:
                 running.discard(done)
                 done.result()
@@ -106,7 +99,7 @@ class Shard:
             await asyncio.gather(*running)
 
     async def _tick(self, scraper: Scraper, publisher: Publisher) -> None:
-        position = {}
+        position: dict[asyncio.Task[Timed[Reading] | None], int] = {}
         for target in self._targets:
             if not target.busy:
                 task = asyncio.create_task(target.scrape(scraper))
@@ -127,7 +120,7 @@ class Shard:
             self._publish(publisher, [])
 
     def _publish(self, publisher: Publisher, readings: list[Timed[Reading]]) -> None:
-        for batch in self._batches.batches(readings):
+        for batch in self._batches(readings):
             publisher.publish(
                 topic=self._topic,
                 shard=self._key,

@@ -53,7 +53,7 @@ def _share(value: Fraction) -> Fraction:
     return value
 
 
-def _duration(value: object) -> float:
+def duration_s(value: object) -> float:
     if isinstance(value, float) and value > 0:
         return value
     units = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -79,17 +79,19 @@ def _written_as(pattern: str, remedy: str) -> AfterValidator:
     return AfterValidator(validate)
 
 
-def _url(*schemes: str, example: str) -> AfterValidator:
+def _url(example: str, *, secret_in: str = "") -> AfterValidator:
+    """An HTTP address. `secret_in`: where its password belongs instead; empty = it may stand in the address."""
+
     def validate(text: str) -> str:
         try:
             parts = urlsplit(text)
-            fits = parts.scheme in schemes and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+            fits = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
         except ValueError:
             fits = False
         if not fits:
             raise ValueError(f'"{text}" is not an address that can be read; write for example "{example}"')
-        if parts.password is not None:
-            raise ValueError("a password does not belong in this file; take it out of the address")
+        if secret_in and parts.password is not None:
+            raise ValueError(f"a password does not belong in this file; take it out and set {secret_in}")
         return text
 
     return AfterValidator(validate)
@@ -115,7 +117,7 @@ Number = Annotated[Fraction, BeforeValidator(_number), AfterValidator(_nine_plac
 Share = Annotated[Fraction, BeforeValidator(_number), AfterValidator(_share), _AS_TEXT]
 """A fraction of the whole, 0..1, kept exactly: 2/3 is 2 and 3."""
 Positive = AfterValidator(_positive)
-Seconds = Annotated[float, BeforeValidator(_duration)]
+Seconds = Annotated[float, BeforeValidator(duration_s)]
 Id = Annotated[
     str,
     _written_as(
@@ -125,7 +127,7 @@ Id = Annotated[
 Country = Annotated[str, _written_as(r"[A-Z]{2}", 'the two capital letters of ISO 3166, such as "CA"')]
 Currency = Annotated[str, _written_as(r"[A-Z]{3}", 'the three capital letters of ISO 4217, such as "CAD"')]
 KafkaUrl = Annotated[str, AfterValidator(_kafka_url)]
-ServerUrl = Annotated[str, _url("http", "https", example="https://clickhouse:8443")]
+ServerUrl = Annotated[str, _url("https://clickhouse:8443", secret_in="COMMONWATT_CLICKHOUSE_PASSWORD")]
 Names = Annotated[dict[Literal["en", "fr"], str], BeforeValidator(_names)]
 """A name in each language. One text in the file stands for both."""
-HttpUrl = Annotated[str, _url("http", "https", example="http://fir-g001:9400/metrics")]
+HttpUrl = Annotated[str, _url("http://fir-g001:9400/metrics")]

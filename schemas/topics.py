@@ -28,7 +28,7 @@ PARTITIONS = {
     ALERTS: 1,
     QUARANTINE: 1,
 }
-COMPACTED = frozenset({USAGE_GPU, USAGE_TOKENS, ALERTS})
+COMPACTED = frozenset({ALERTS})  # keyed by what they are about; the keys of usage.* are not (a cluster has many shards)
 RETENTION_MS = 7 * 24 * 3600 * 1000  # telemetry and quarantine: as long as raw samples are kept
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024  # a tick of 4,096 devices is about 0.1 MB; room for long label sets
 MAX_ROWS = 4096  # per message: split above, never between two slices of one device

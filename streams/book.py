@@ -22,10 +22,11 @@ from streams.metering.tokens import COUNTERS
 log = logging.getLogger(__name__)
 Value = TypeVar("Value")
 
-# Errors that waiting does not cure: our own statement or table is wrong, or the account may not do it.
-_LASTING = (
-    "UNKNOWN_TABLE", "UNKNOWN_DATABASE", "NO_SUCH_COLUMN", "UNKNOWN_IDENTIFIER", "SYNTAX_ERROR", "TYPE_MISMATCH",
-    "CANNOT_CONVERT_TYPE", "ACCESS_DENIED", "READONLY", "AUTHENTICATION_FAILED", "UNKNOWN_SETTING",
+# Errors of ClickHouse that waiting cures. Any other says that our statement, our rows or our account are wrong.
+_PASSING = (
+    "MEMORY_LIMIT_EXCEEDED", "TOO_MANY_PARTS", "TIMEOUT_EXCEEDED", "NETWORK_ERROR", "SOCKET_TIMEOUT", "NOT_ENOUGH_SPACE",
+    "TABLE_IS_READ_ONLY", "TOO_MANY_SIMULTANEOUS_QUERIES", "KEEPER_EXCEPTION", "CANNOT_SCHEDULE_TASK",
+    "ALL_CONNECTION_TRIES_FAILED", "ABORTED", "QUERY_WAS_CANCELLED", "SERVER_OVERLOADED",
 )  # fmt: skip
 
 
@@ -33,7 +34,7 @@ def _passes(error: BaseException) -> bool:
     """Whether the same call can succeed later (ClickHouse away, overloaded, out of memory or disk)."""
     if isinstance(error, OperationalError | OSError):
         return True
-    return isinstance(error, DatabaseError) and not any(name in str(error) for name in _LASTING)
+    return isinstance(error, DatabaseError) and any(name in str(error) for name in _PASSING)
 
 
 class Book:

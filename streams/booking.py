@@ -20,6 +20,7 @@ from streams.reference import PriceRate, Reference
 DAY_MS = 86_400_000
 TS = pa.timestamp("ms", tz="UTC")
 SECONDS = pa.timestamp("s", tz="UTC")
+RATES = 4096  # more prices than any one worker meets; a group is numbered owner * RATES + rate
 KEPT_MINUTES = 15  # minutes of finished totals in memory; older ones are added up by the book when they change
 
 
@@ -50,9 +51,9 @@ class TextColumn:
         return pa.DictionaryArray.from_arrays(pa.array(positions.astype(np.int32)), values)
 
 
-def minute_of(ms: Int) -> Int:
-    """Start of the minute, ms."""
-    return ms // MINUTE_MS * MINUTE_MS
+def minute_number(ms: Int) -> Int:
+    """Whole minutes since 1970."""
+    return ms // MINUTE_MS
 
 
 def _timestamps(ms: Int) -> pa.Array:
@@ -60,7 +61,7 @@ def _timestamps(ms: Int) -> pa.Array:
 
 
 def _minutes(ms: Int) -> pa.Array:
-    return pa.array(minute_of(ms) // 1000).cast(SECONDS)
+    return pa.array(minute_number(ms) * 60).cast(SECONDS)
 
 
 def _join(parts: Iterable[Rows]) -> Rows:
@@ -89,24 +90,57 @@ class Tally:
             total[group] = total.get(group, np.zeros(self._width, np.int64)) + values
         return total
 
-    def forget_before(self, minute_ms: int) -> None:
+    def forget_before(self, minute: int) -> None:
         """Drop minutes that are no longer wanted in memory."""
-        for key in [key for key in self._final if key[1] < minute_ms]:
+        for key in [key for key in self._final if key[1] < minute]:
             del self._final[key]
 
 
-def sums_by_minute(shard: Int, minute_ms: Int, group: Int, values: list[Int]) -> dict[tuple[int, int], dict[int, Int]]:
+def sums_by_minute(shard: Int, minute: Int, group: Int, values: list[Int]) -> dict[tuple[int, int], dict[int, Int]]:
     """Exact sums of the value arrays per (shard, minute) and group."""
     result: dict[tuple[int, int], dict[int, Int]] = {}
-    if not len(shard):
-        return result
-    keys, inverse = np.unique(np.stack([shard, minute_ms, group]), axis=1, return_inverse=True)
-    sums = np.zeros((len(values), keys.shape[1]), np.int64)
-    for total, column in zip(sums, values, strict=True):
-        np.add.at(total, inverse, column)
-    for i, (shard_, minute, group_) in enumerate(keys.T.tolist()):
-        result.setdefault((shard_, minute), {})[group_] = sums[:, i]
+    keys, codes = distinct(shard, minute, group)
+    sums = [exact_sums(codes, column, len(keys)) for column in values]
+    for i, (shard_, minute_, group_) in enumerate(keys):
+        result.setdefault((shard_, minute_), {})[group_] = np.array([total[i] for total in sums])
     return result
+
+
+def distinct(*columns: Int) -> tuple[list[tuple[int, ...]], Int]:
+    """The distinct combinations of integer columns, sorted, and for each row the position of its own.
+
+    Columns hold few different values within one batch (shards, minutes, groups), so combinations are numbered densely
+    and found by counting; sorting the rows would cost several times as much.
+    """
+    if not len(columns[0]):
+        return [], np.empty(0, np.int64)
+    dense = np.zeros(len(columns[0]), np.int64)
+    levels = []
+    for column in columns:
+        low, high = int(column.min()), int(column.max())
+        if high - low < 1 << 20:
+            present = np.flatnonzero(np.bincount(column - low))
+            number = np.zeros(high - low + 1, np.int64)
+            number[present] = np.arange(len(present))
+            values, codes = present + low, number[column - low]
+        else:
+            values, codes = np.unique(column, return_inverse=True)
+        levels.append(values)
+        dense = dense * len(values) + codes
+    present = np.flatnonzero(np.bincount(dense))
+    number = np.zeros(int(dense.max()) + 1, np.int64)
+    number[present] = np.arange(len(present))
+    keys = np.unravel_index(present, [len(values) for values in levels])
+    named = [values[index].tolist() for values, index in zip(levels, keys, strict=True)]
+    return list(zip(*named, strict=True)), number[dense]
+
+
+def exact_sums(codes: Int, values: Int, count: int) -> Int:
+    """Sums of non-negative integers per code. Exact: bincount adds in floating point, so the halves of each number are
+    added apart, and no partial sum of 2**21 rows reaches 2**53."""
+    low = np.bincount(codes, weights=values & 0xFFFFFFFF, minlength=count).astype(np.int64)
+    high = np.bincount(codes, weights=values >> 32, minlength=count).astype(np.int64)
+    return low + (high << 32)
 
 
 class GpuBooking:
@@ -178,31 +212,32 @@ class GpuBooking:
         if not table.num_rows:
             return table, [], set()
         split = len(final["label"])
-        minute = minute_of(rows["start_ms"])
+        minute = minute_number(rows["start_ms"])
         values = [rows["gpu_ns"], rows["busy_ns"], rows["energy_mj"], cost]
         self._tally.add(
             sums_by_minute(rows["shard"][:split], minute[:split], group[:split], [v[:split] for v in values])
         )
-        touched = np.unique(np.stack([rows["shard"], minute]), axis=1)
-        still_open = self._meter.open_rows(touched[0], touched[1])
+        touched, _ = distinct(rows["shard"], minute)
+        still_open = self._meter.open_rows(*_shards_and_minutes(touched))
         rate, open_cost = self._price(still_open)
-        open_minute = minute_of(still_open["start_ms"])
+        open_minute = minute_number(still_open["start_ms"])
         open_values = [still_open["gpu_ns"], still_open["busy_ns"], still_open["energy_mj"], open_cost]
         open_sums = sums_by_minute(
             still_open["shard"], open_minute, self._group(still_open["label"], rate), open_values
         )
         newest = int(minute.max())
-        oldest_kept = newest - KEPT_MINUTES * MINUTE_MS
+        oldest_kept = newest - KEPT_MINUTES
         messages, unknown = [], set()
-        for shard, minute_ms in touched.T.tolist():
+        for shard, number in touched:
             state = self._meter.shards[self._meter.shard_names[shard]]
-            if minute_ms < max(state.known_from_ms, oldest_kept):
+            minute_ms = number * MINUTE_MS
+            if minute_ms < state.known_from_ms or number < oldest_kept:
                 unknown.add((state.name, minute_ms))
                 continue
-            groups = self._tally.with_open((shard, minute_ms), open_sums)
-            own = (rows["shard"] == shard) & (minute == minute_ms)
-            start = min(int(rows["start_ms"][own].min()), self._starts.get((shard, minute_ms), newest + MINUTE_MS))
-            self._starts[shard, minute_ms] = start
+            groups = self._tally.with_open((shard, number), open_sums)
+            own = (rows["shard"] == shard) & (minute == number)
+            start = int(rows["start_ms"][own].min())
+            start = self._starts[shard, number] = min(start, self._starts.get((shard, number), start))
             messages.append(
                 GpuTotals(
                     cluster=state.cluster,
@@ -248,8 +283,9 @@ class GpuBooking:
         cost = np.zeros(len(day), np.int64)
         if not len(day):
             return rate, cost
-        for number, product_ in np.unique(np.stack([day, product]), axis=1).T.tolist():
-            chosen = (day == number) & (product == product_)
+        kinds, kind = distinct(day, product)
+        for position, (number, product_) in enumerate(kinds):
+            chosen = slice(None) if len(kinds) == 1 else kind == position
             index = self._rate_of(number, product_)
             known = self._rates[index]
             rate[chosen] = index
@@ -272,11 +308,11 @@ class GpuBooking:
         return index
 
     def _group(self, labels: Int, rate: Int) -> Int:
-        return np.array(self._owner, np.int64)[labels] << 32 | rate
+        return np.array(self._owner, np.int64)[labels] * RATES + rate
 
     def _group_message(self, code: int, sums: Int) -> GpuGroup:
-        deployment, agreement, gpu_model = self._owner_names[code >> 32]
-        rate = self._rates[code & 0xFFFFFFFF]
+        deployment, agreement, gpu_model = self._owner_names[code // RATES]
+        rate = self._rates[code % RATES]
         gpu_ns, busy_ns, energy_mj, cost = sums.tolist()
         return GpuGroup(
             deployment=deployment,
@@ -311,18 +347,19 @@ class TokenBooking:
         split = len(final["label"])
         final_sums = self._sums({name: column[:split] for name, column in rows.items()})
         self._tally.add(final_sums)
-        minute = minute_of(rows["end_ms"])
-        touched = np.unique(np.stack([rows["shard"], minute]), axis=1)
-        open_sums = self._sums(self._meter.open_rows(touched[0], touched[1]))
-        oldest_kept = int(minute.max()) - KEPT_MINUTES * MINUTE_MS
+        minute = minute_number(rows["end_ms"])
+        touched, _ = distinct(rows["shard"], minute)
+        open_sums = self._sums(self._meter.open_rows(*_shards_and_minutes(touched)))
+        oldest_kept = int(minute.max()) - KEPT_MINUTES
         messages, unknown = [], set()
-        for shard, minute_ms in touched.T.tolist():
+        for shard, number in touched:
             name = self._meter.shards[shard]
-            if minute_ms < max(self._meter.known_from_ms.get(name, 0), oldest_kept):
+            minute_ms = number * MINUTE_MS
+            if minute_ms < self._meter.known_from_ms.get(name, 0) or number < oldest_kept:
                 unknown.add((name, minute_ms))
                 continue
-            groups = self._tally.with_open((shard, minute_ms), open_sums)
-            ends = rows["end_ms"][(rows["shard"] == shard) & (minute == minute_ms)]
+            groups = self._tally.with_open((shard, number), open_sums)
+            ends = rows["end_ms"][(rows["shard"] == shard) & (minute == number)]
             messages.append(
                 TokenTotals(
                     cluster=self._meter.labels[int(rows["label"][rows["shard"] == shard][0])].cluster,
@@ -339,7 +376,7 @@ class TokenBooking:
     def _sums(self, rows: Rows) -> dict[tuple[int, int], dict[int, Int]]:
         return sums_by_minute(
             rows["shard"],
-            minute_of(rows["end_ms"]),
+            minute_number(rows["end_ms"]),
             rows["label"],
             [rows["end_ms"] - rows["start_ms"], *(rows[name] for name in COUNTERS)],
         )
@@ -397,8 +434,17 @@ class TokenBooking:
         ]
 
 
+def _shards_and_minutes(keys: list[tuple[int, ...]]) -> tuple[Int, Int]:
+    """Shard numbers, and starts of minutes in ms, of (shard, minute number) pairs."""
+    shards, minutes = np.array(keys, np.int64).T
+    return shards, minutes * MINUTE_MS
+
+
 def _choose(index: Int, values: list[str]) -> pa.DictionaryArray:
-    return pa.DictionaryArray.from_arrays(pa.array(index.astype(np.int32)), pa.array(values, pa.string()))
+    """A string per row; ClickHouse wants the values of a dictionary to be distinct."""
+    known = sorted(set(values))
+    position = np.array([known.index(value) for value in values], np.int32)
+    return pa.DictionaryArray.from_arrays(pa.array(position[index]), pa.array(known, pa.string()))
 
 
 def _date(day: int) -> date:

@@ -1,1 +1,1 @@
-"""A simulated federated fabric: exporters that speak the real formats, driven by a model of what happens behind them."""
+"""A simulated federated fabric: exporters that speak the real formats, driven by a model of what goes on behind."""

@@ -40,9 +40,7 @@ async def _serve(config: Config, options: argparse.Namespace) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await serve.run(
-        config, host=options.host, port=options.port, record=options.record, seed=options.seed, stop=stop
-    )
+    await serve.run(config, host=options.host, port=options.port, record=options.record, seed=options.seed, stop=stop)
 
 
 if __name__ == "__main__":

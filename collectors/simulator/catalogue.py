@@ -91,6 +91,8 @@ class Site:
     hostname_label: str = "hostname"
     """`Hostname` up to dcgm-exporter 4.5.3, `hostname` from 4.6.0."""
     amd_prefix: str = ""
+    account_suffix: str = ""
+    """What the batch system adds to an account's name: associations of the Alliance end in `_cpu` or `_gpu`."""
     maintenance: bool = False
     """Whether nodes are drained and their driver reloaded now and then."""
 
@@ -115,14 +117,15 @@ class Serving:
     """Part of a prompt that the prefix cache holds on average."""
 
 
-_RESEARCH = (Tenancy("rrg-aurora_gpu", 4), Tenancy("rrg-tundra_gpu", 3), Tenancy("def-harbour_gpu", 2))
-_CHAIRS = (Tenancy("aip-glacier_gpu", 3), Tenancy("rrg-aurora_gpu", 2), Tenancy("def-harbour_gpu", 1))
+_RESEARCH = (Tenancy("rrg-aurora", 4), Tenancy("rrg-tundra", 3), Tenancy("def-harbour", 2))
+_CHAIRS = (Tenancy("aip-glacier", 3), Tenancy("rrg-aurora", 2), Tenancy("def-harbour", 1))
 
 SITES: dict[str, Site] = {
     "narval": Site(
         "slurm",
         {"a100": Pool(A100, 4, 2, _RESEARCH, idle_jobs=1)},
         hostname_label="Hostname",
+        account_suffix="_gpu",
         maintenance=True,
     ),
     "fir": Site(
@@ -132,6 +135,7 @@ SITES: dict[str, Site] = {
             "h100mig": Pool(H100, 4, 1, _CHAIRS, free_share=0.15, mig=H100_LAYOUTS),
         },
         hostname_label="Hostname",
+        account_suffix="_gpu",
     ),
     "nibi": Site(
         "slurm",
@@ -139,6 +143,7 @@ SITES: dict[str, Site] = {
             "h100": Pool(H100, 8, 2, _RESEARCH, job_gpus=(8, 4, 2, 1, 1)),
             "mi300a": Pool(MI300A, 4, 1, _CHAIRS, job_gpus=(2, 1, 1)),
         },
+        account_suffix="_gpu",
     ),
     "ai-fabric": Site(
         "kubernetes",
@@ -157,7 +162,7 @@ SITES: dict[str, Site] = {
     ),
     "mi300x": Site(
         "kubernetes",
-        {"mi300x": Pool(MI300X, 8, 3, (Tenancy("atlantic-robotics", 1),), free_share=0.3, cpx_gpus=1)},
+        {"mi300x": Pool(MI300X, 8, 3, (Tenancy("cordillera-lab", 1),), free_share=0.3, cpx_gpus=1)},
         amd_prefix="amd_",
     ),
     "us-broker": Site(

@@ -103,10 +103,16 @@ class Arrivals:
         while True:
             start_s = self._cycle * trace.span_s
             end = int(np.searchsorted(trace.requests.arrival_s, played - start_s, side="right"))
-            part = Requests(*(column[self._next : end] for column in trace.requests))
-            parts.append(part._replace(arrival_s=(part.arrival_s + start_s - self._start_s) / self._speed))
+            new = slice(self._next, end)
+            arrival, prompt, generated = trace.requests
+            at_s: Floats = (arrival[new] + start_s - self._start_s) / self._speed
+            parts.append(Requests(at_s, prompt[new], generated[new]))
             if played < start_s + trace.span_s:
                 self._next = end
                 break
             self._cycle, self._next = self._cycle + 1, 0
-        return Requests(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+        return Requests(
+            np.concatenate([part.arrival_s for part in parts]),
+            np.concatenate([part.prompt_tokens for part in parts]),
+            np.concatenate([part.generated_tokens for part in parts]),
+        )

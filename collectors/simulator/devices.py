@@ -72,4 +72,5 @@ class Devices:
         return gained
 
     def _steady_c(self) -> Floats:
-        return _ROOM_C + _RISE_C * self.power_w / self.limit_w
+        steady: Floats = _ROOM_C + _RISE_C * self.power_w / self.limit_w
+        return steady

@@ -1,7 +1,7 @@
 """Inference engines with continuous batching, all of the fabric at once, advanced in fixed steps.
 
-Per step an engine shares its time between prefill (first come, first served, at most MAX_PREFILL of the step) and decode
-(every running request at the same pace: its stream rate, or its share of the engine's token rate when that is less).
+Per step an engine shares its time between prefill (first come, first served, at most MAX_PREFILL of the step) and
+decode (every running request at one pace: its stream rate, or its share of the engine's token rate if that is less).
 Prompt tokens are counted when a request's first token appears, generated ones as they appear, as vLLM v1 does.
 Requests beyond the batch limit wait in order of arrival.
 """
@@ -145,14 +145,13 @@ class Engines:
 
     def _sum(self, table: _Table, weights: npt.NDArray[np.float64] | Ints) -> Floats:
         """Per engine; whole numbers stay exact (below 2**53)."""
-        total: Floats = np.bincount(table.engine, weights=weights, minlength=self.count)
-        return total
+        return np.bincount(table.engine, weights, self.count).astype(np.float64)
 
     def _prefill(self, table: _Table, running: Flags, starts: Ints, step_s: float) -> Floats:
         """Advance prefill; returns the seconds of the step that each engine spent on it."""
         left = np.where(running, table.to_prefill, 0.0)
         needed = self._sum(table, left)
-        seconds = np.minimum(needed / self._prefill_rate, MAX_PREFILL * step_s)
+        seconds: Floats = np.minimum(needed / self._prefill_rate, MAX_PREFILL * step_s)
         through = np.concatenate(([0.0], np.cumsum(left)))
         before = through[:-1] - through[starts[table.engine]]
         table.to_prefill -= np.clip((seconds * self._prefill_rate)[table.engine] - before, 0.0, left)
@@ -204,6 +203,7 @@ class Engines:
             "request_prefill_time_seconds": ended.first_token - ended.admitted,
             "request_decode_time_seconds": decode_s,
             "request_prefill_kv_computed_tokens": ended.prompt - ended.cached,
+            "http_request_duration_highr_seconds": now_s - ended.arrived,
         }
         for name, value in values.items():
             self.histograms[name].observe(ended.engine, value.astype(np.float64))

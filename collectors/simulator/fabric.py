@@ -135,8 +135,10 @@ class Fabric:
         busy, intensity = self.occupancy.work(self.now_s, self.engines.busy, self.engines.intensity)
         count = len(self.topology.products)
         self._slice_busy, self._slice_intensity = busy, intensity
-        self._device_busy = np.bincount(self._slice_device, busy * self._slice_share, count)
-        self._device_intensity = np.bincount(self._slice_device, intensity * self._slice_share, count)
+        self._device_busy = np.bincount(self._slice_device, busy * self._slice_share, count).astype(np.float64)
+        self._device_intensity = np.bincount(self._slice_device, intensity * self._slice_share, count).astype(
+            np.float64
+        )
         self.devices.aim(self._device_intensity)
 
     def _open_targets(self, config: Config) -> None:

@@ -5,6 +5,7 @@ drains and stays up until it has been read once more before it restarts at zero;
 long settled at idle power when their energy counters restart.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -29,7 +30,8 @@ class PodRestarts:
         rhythm: Rhythm,
         from_s: float,
     ) -> None:
-        crowd = [one for one in servers if sum(one.deployment == other.deployment for other in servers) > 1]
+        sizes = Counter((one.cluster, one.deployment) for one in servers)
+        crowd = [one for one in servers if sizes[one.cluster, one.deployment] > 1]
         self._servers = crowd or list(servers)  # a deployment with one server has nobody to serve in its place
         self._engines = engines
         self._record = record

@@ -34,10 +34,11 @@ class Histogram:
         self.counts[list(engines)] = 0
         self.sums[list(engines)] = 0.0
 
-    def cumulative(self, engine: int) -> list[int]:
-        """Counts at or below each bound, and of all."""
-        counts: list[int] = np.cumsum(self.counts[engine]).tolist()
-        return counts
+    def totals(self, engines: Sequence[int]) -> tuple[list[int], float]:
+        """Of some engines together: counts at or below each bound and of all, and the sum."""
+        rows = list(engines)
+        counts: list[int] = np.cumsum(self.counts[rows].sum(axis=0)).tolist()
+        return counts, float(self.sums[rows].sum())
 
 
 _LENGTHS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
@@ -48,7 +49,7 @@ _FIRST_TOKEN = (
     *(1, 2.5, 5, 7.5, 10, 20, 40, 80, 160, 640, 2560),
 )
 
-# Name after "vllm:" -> bucket bounds, in the order of the page (vLLM v1, 2026-03).
+# Name without "vllm:" -> bucket bounds (vLLM v1, 2026-03). The last is the HTTP front's, one for all engines.
 BOUNDS: dict[str, tuple[float, ...]] = {
     "request_prompt_tokens": _LENGTHS,
     "request_generation_tokens": _LENGTHS,
@@ -65,4 +66,8 @@ BOUNDS: dict[str, tuple[float, ...]] = {
     "request_prefill_time_seconds": _PHASES,
     "request_decode_time_seconds": _PHASES,
     "request_prefill_kv_computed_tokens": _LENGTHS,
+    "http_request_duration_highr_seconds": (
+        *(0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75),
+        *(1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 7.5, 10, 30, 60),
+    ),
 }

@@ -1,7 +1,5 @@
 """Where model servers stand: first fit, the widest first, on GPUs that are whole."""
 
-from collections.abc import Sequence
-
 from collectors.simulator.engines import EngineSpec
 from collectors.simulator.tenants import Occupancy, Slot, Tenant
 from collectors.simulator.topology import Node, Server, Topology
@@ -16,23 +14,28 @@ def place_servers(topology: Topology, occupancy: Occupancy) -> list[EngineSpec]:
     """
     specs: list[EngineSpec] = []
     job = 41_200_000
+    pools = _whole_gpus(topology)
     for server in sorted(topology.servers, key=lambda one: -one.spec.tensor_parallel * one.spec.engines):
-        nodes = [node for node in topology.nodes if node.cluster == server.cluster and _pool_name(node) == server.spec.pool]
-        free = {node.number: _free(node, occupancy) for node in nodes}
+        free = pools.get((server.cluster, server.spec.pool), {})
         wanted = server.spec.tensor_parallel * server.spec.engines
-        node = next((node for node in nodes if len(free[node.number]) >= wanted), None)
-        node = node or max(nodes, key=lambda one: len(free[one.number]), default=None)
-        if node is None or len(free[node.number]) < server.spec.engines:
+        number = next((number for number, slices in free.items() if len(slices) >= wanted), None)
+        if number is None:
+            number = max(free, key=lambda one: len(free[one]), default=None)
+        if number is None or len(free[number]) < server.spec.engines:
             raise ValueError(f"{server.url}: no free GPU in {server.cluster}/{server.spec.pool}; list fewer replicas")
-        slices = free[node.number]
+        slices = free[number]
         server.gpus_per_engine = min(server.spec.tensor_parallel, len(slices) // server.spec.engines)
         job += 7
-        tenant = _tenant(server, node, job)
+        tenant = _tenant(server, topology.nodes[number], job)
         for _ in range(server.spec.engines):
             part, slices = slices[: server.gpus_per_engine], slices[server.gpus_per_engine :]
             server.engines.append(len(specs))
             occupancy.serve(part, tenant, len(specs))
             specs.append(_engine(server))
+        if slices:
+            free[number] = slices
+        else:
+            del free[number]
     return specs
 
 
@@ -43,11 +46,15 @@ def make_slots(topology: Topology, occupancy: Occupancy) -> list[list[Slot]]:
     for node in topology.nodes:
         left = [number for number in range(node.slices.start, node.slices.stop) if occupancy.tenants[number] is None]
         slots = pools.setdefault((node.cluster, _pool_name(node)), [])
-        while left:
-            size = 1 if topology.slices[left[0]].name else min(node.pool.job_gpus[turn % len(node.pool.job_gpus)], len(left))
+        whole = [number for number in left if not topology.slices[number].name]
+        while whole:
+            size = node.pool.job_gpus[turn % len(node.pool.job_gpus)]
             turn += 1
-            slots.append(Slot(node.number, node.site, node.pool, tuple(left[:size])))
-            left = left[size:]
+            slots.append(Slot(node.number, node.site, node.pool, tuple(whole[:size])))
+            whole = whole[size:]
+        slots.extend(
+            Slot(node.number, node.site, node.pool, (number,)) for number in left if topology.slices[number].name
+        )
     return list(pools.values())
 
 
@@ -55,12 +62,15 @@ def _pool_name(node: Node) -> str:
     return next(name for name, pool in node.site.pools.items() if pool is node.pool)
 
 
-def _free(node: Node, occupancy: Occupancy) -> list[int]:
-    return [
-        number
-        for number, part in zip(range(node.slices.start, node.slices.stop), node.slice_list, strict=True)
-        if occupancy.tenants[number] is None and not part.name
-    ]
+def _whole_gpus(topology: Topology) -> dict[tuple[str, str], dict[int, list[int]]]:
+    """(cluster, pool) -> node number -> slices that are a whole GPU."""
+    pools: dict[tuple[str, str], dict[int, list[int]]] = {}
+    for node in topology.nodes:
+        numbers = range(node.slices.start, node.slices.stop)
+        whole = [number for number, part in zip(numbers, node.slice_list, strict=True) if not part.name]
+        if whole:
+            pools.setdefault((node.cluster, _pool_name(node)), {})[node.number] = whole
+    return pools
 
 
 def _tenant(server: Server, node: Node, job: int) -> Tenant:

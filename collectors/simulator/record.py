@@ -11,7 +11,7 @@ Totals per device are the same in both. Times are those at which a page was made
 import json
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +26,7 @@ Floats = npt.NDArray[np.float64]
 RECENT = 8
 """Scrapes whose totals stay in the record, so that one whose page was fetched but lost can be told apart."""
 VERSION = 1
+UNALLOCATED = "unallocated"
 
 
 @dataclass
@@ -260,7 +261,22 @@ class Record:
                     "true": {"gpu_seconds": round(float(held[0]), 6), "energy_j": round(float(held[1]), 3)},
                 }
             )
+        rows.extend(self._unallocated(ledger))
         return rows
+
+    def _unallocated(self, ledger: NodeLedger) -> Iterator[dict[str, object]]:
+        """What of a device belongs to no slice: rows of a device always add up to the device."""
+        node, (last_s, last_j) = ledger.node, ledger.recent[-1]
+        for device in node.device_list:
+            shares = [part.share for owner, part in node.entities() if owner is device]
+            num, den = shares[0][1] - sum(share[0] for share in shares), shares[0][1]
+            if num:
+                seconds = last_s - (ledger.target.first_s or 0.0)
+                joules = float(last_j[device.index] - ledger.first_j[device.index])
+                gained = {"gpu_seconds": round(seconds * num / den, 6), "energy_j": round(joules * num / den, 3)}
+                nobody = dict.fromkeys(("namespace", "pod", "job", "account", "deployment"), "")
+                place = {"cluster": node.cluster, "node": node.name, "device": device.identity}
+                yield place | {"slice": UNALLOCATED, "share": [num, den]} | nobody | {"shown": gained, "true": gained}
 
     def _span(self, target: TargetLedger) -> dict[str, object]:
         first, last = target.first_s, target.last_s

@@ -61,10 +61,15 @@ def _shape(pool: Pool, gpus: float) -> tuple[int, int]:
 
 
 def _expand_cluster(
-    cluster: Cluster, wanted: Mapping[tuple[str, str], tuple[int, int]], ratio: Mapping[tuple[str, str], float], base: str
+    cluster: Cluster,
+    wanted: Mapping[tuple[str, str], tuple[int, int]],
+    ratio: Mapping[tuple[str, str], float],
+    base: str,
 ) -> Cluster:
     targets = [
-        target.model_copy(update={"urls": [base + path for url in target.urls for path in _paths(target, url, wanted, ratio)]})
+        target.model_copy(
+            update={"urls": [base + path for url in target.urls for path in _paths(target, url, wanted, ratio)]}
+        )
         for target in cluster.target
     ]
     return cluster.model_copy(update={"target": targets})

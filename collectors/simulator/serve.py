@@ -6,12 +6,13 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from aiohttp import ClientConnectionResetError, web
+from aiohttp import web
 
 from collectors.simulator.fabric import WARM_UP_S, Fabric
 from schemas.config import Config
 
 _TICK_S = 0.25
+_GOODBYE_S = 2.0
 _RECORD_EVERY_S = 5.0
 _RECORD_SHARE = 0.01
 """The record is written less often when writing it takes more than this share of the time."""
@@ -29,9 +30,7 @@ class Clock:
         return WARM_UP_S + time.monotonic() - self._start
 
 
-async def run(
-    config: Config, *, host: str, port: int, record: Path | None, seed: int, stop: asyncio.Event
-) -> None:
+async def run(config: Config, *, host: str, port: int, record: Path | None, seed: int, stop: asyncio.Event) -> None:
     """Serve an expanded configuration until `stop` is set; keep `record` up to date and write it once more at the end.
 
     Raises ValueError when the configuration does not describe a fabric that can be simulated, OSError when the port is
@@ -39,7 +38,7 @@ async def run(
     """
     clock = Clock()
     fabric = Fabric(config, seed=seed, epoch_unix_s=clock.epoch_unix_s)
-    runner = web.ServerRunner(web.Server(_handler(fabric, clock)), access_log=None)
+    runner = web.ServerRunner(web.Server(_handler(fabric, clock), access_log=None), shutdown_timeout=_GOODBYE_S)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
@@ -72,10 +71,10 @@ def _handler(fabric: Fabric, clock: Clock) -> Callable[[web.BaseRequest], Awaita
         fabric.advance(now_s)
         page, delivered = target.answer(now_s)
         response = web.Response(body=page, headers={"Content-Type": target.content_type})
-        await response.prepare(request)
         try:
+            await response.prepare(request)
             await response.write_eof()
-        except ClientConnectionResetError:
+        except ConnectionResetError:  # the reader went away: it has not got this page
             return response
         delivered()
         return response

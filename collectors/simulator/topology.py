@@ -20,6 +20,8 @@ class Slice:
     device: int
     instance: Instance | None = None
     partition: int | None = None
+    gpu_id: int = 0
+    """Of a partition: AMD numbers partitions on through the node."""
 
     @property
     def share(self) -> tuple[int, int]:
@@ -30,10 +32,10 @@ class Slice:
 
     @property
     def name(self) -> str:
-        """As the exporter's labels name it; empty = the whole device."""
+        """Profile and number as the exporter's labels give them (`3g.40gb/1`, `cpx/7`); empty = the whole device."""
         if self.instance:
-            return str(self.instance.gi_id)
-        return "" if self.partition is None else str(self.partition)
+            return f"{self.instance.profile}/{self.instance.gi_id}"
+        return "" if self.partition is None else f"cpx/{self.gpu_id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,12 @@ class Node:
     version: int = 0
     """Grows when a tenant or a fault code changes: cached page texts are then stale."""
     xid: list[int] = field(default_factory=list)
+    """Last fault code of each device, 0 = none."""
+
+    def entities(self) -> list[tuple[Device, Slice]]:
+        """The slices with their devices, in the order in which exporters print them."""
+        first: int = self.devices.start
+        return [(self.device_list[part.device - first], part) for part in self.slice_list]
 
 
 @dataclass
@@ -117,7 +125,12 @@ def build(config: Config, seed: int) -> Topology:
     topology = Topology()
     models = {deployment.id: deployment.model for deployment in config.deployment}
     teams = sorted(
-        {match.team for agreement in config.agreement for match in agreement.match if match.team and "*" not in match.team}
+        {
+            match.team
+            for agreement in config.agreement
+            for match in agreement.match
+            if match.team and "*" not in match.team
+        }
     )
     for cluster in config.cluster:
         if cluster.id not in SITES:
@@ -183,7 +196,10 @@ def _cut(pool: Pool, index: int, device: int) -> list[Slice]:
 def _partition(topology: Topology, node: Node, gpus: int) -> None:
     """Put the node's last GPUs into CPX mode."""
     whole = node.slice_list[:-gpus]
-    cut = [Slice(one.device, partition=part) for one in node.slice_list[-gpus:] for part in range(CPX_PARTITIONS)]
+    parts = [(one.device, part) for one in node.slice_list[-gpus:] for part in range(CPX_PARTITIONS)]
+    cut = [
+        Slice(device, partition=part, gpu_id=gpu_id) for gpu_id, (device, part) in enumerate(parts, start=len(whole))
+    ]
     node.slice_list = whole + cut
     topology.slices[node.slices.start :] = node.slice_list
     node.slices = slice(node.slices.start, len(topology.slices))
@@ -193,4 +209,3 @@ def _device(gpu: Gpu, address: Address, index: int, number: int, seed: int) -> D
     drawn = uuid.uuid5(uuid.NAMESPACE_URL, f"{seed}/{address.cluster}/{address.name}/{index}")
     identity = f"GPU-{drawn}" if gpu.vendor == "nvidia" else f"6924{number:08d}"
     return Device(index, identity, str(drawn), f"00000000:{_BUS[index % len(_BUS)]:02X}:00.0", gpu)
-

@@ -1,10 +1,8 @@
 """Compressed bodies, both ways. One codec library for all of them: pyarrow's streams."""
 
-import io
 from collections.abc import Iterator
 
 import pyarrow as pa
-from typing_extensions import Buffer
 
 from compose.clickhouse import errors
 from compose.clickhouse.errors import ClickHouseError
@@ -57,20 +55,23 @@ def choose(accept_encoding: str) -> str:
     return next((name for name in offered if name in _CODECS), "")
 
 
-class _Sink(io.RawIOBase):
-    """Where the compressor writes; what came since the last `take` can be taken, also after the end."""
+class _Sink:
+    """A file for the compressor to write to; what came since the last `take` can be taken, also after the end."""
+
+    closed = False
 
     def __init__(self) -> None:
-        super().__init__()
         self._pieces: list[bytes] = []
 
-    def writable(self) -> bool:
-        return True
+    def write(self, data: bytes) -> int:
+        self._pieces.append(bytes(data))
+        return len(data)
 
-    def write(self, data: Buffer, /) -> int:
-        piece = bytes(data)
-        self._pieces.append(piece)
-        return len(piece)
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def close(self) -> None:
+        """Nothing to release."""
 
     def take(self) -> bytes:
         pieces, self._pieces = self._pieces, []

@@ -23,6 +23,7 @@ from compose.clickhouse import errors, guard, settings
 from compose.clickhouse.errors import ClickHouseError
 from compose.clickhouse.sql import Statement
 
+os.environ["TZ"] = "UTC"  # all times are UTC, now() included; the engine reads this when it is loaded
 _chdb: Any = import_module("chdb._chdb")
 
 _STORE = "store"
@@ -100,7 +101,6 @@ class Engine:
         """
         folder.mkdir(parents=True, exist_ok=True)
         os.chdir(folder)
-        os.environ["TZ"] = "UTC"  # all times are UTC, now() included; read by the engine when it starts
         config = settings.write(Path(), limits)
         _refuse_when_locked(folder.resolve(), Path(_STORE, "status"))
         self._limits = limits

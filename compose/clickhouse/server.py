@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import BodyPartReader, web
 
-from compose.clickhouse import codec, protocol
+from compose.clickhouse import codec, protocol, settings
 from compose.clickhouse.engine import Answer, Call, Engine, Summary
 from compose.clickhouse.errors import NOT_IMPLEMENTED, ClickHouseError
 from compose.clickhouse.protocol import Passwords, Request
@@ -48,7 +48,10 @@ class Server:
         self._writes = ThreadPoolExecutor(limits.concurrent_writes, "write")
         self._control = ThreadPoolExecutor(1, "control")
         self._endings: set[asyncio.Task[None]] = set()
-        self._read_slots = asyncio.Semaphore(limits.concurrent_reads)
+        self._slots = {
+            settings.ADMIN: asyncio.Semaphore(limits.concurrent_reads - limits.concurrent_analysts),
+            settings.ANALYST: asyncio.Semaphore(limits.concurrent_analysts),
+        }
         self.app = web.Application(client_max_size=limits.request_bytes)
         self.app.router.add_get("/ping", self._ping)
         self.app.router.add_route("*", "/", self._handle)
@@ -82,7 +85,7 @@ class Server:
                 summary = await asyncio.shield(asyncio.wrap_future(insert))
                 return web.Response(headers=self._headers(query_id, summary))
             if call.statement.verb in _READING:
-                async with self._read_slots:
+                async with self._slots[role]:
                     return await self._answer(http, call, protocol.encoding_of(request), self._reads)
             return await self._answer(http, call, protocol.encoding_of(request), self._writes)
         except ClickHouseError as error:

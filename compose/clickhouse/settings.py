@@ -30,7 +30,9 @@ class Limits:
     """Body of one request, as sent and again as unpacked."""
     result_bytes: int = GIB
     """Result that a format forces to be built whole before it is sent (Arrow file, JSON, Parquet, Pretty)."""
-    concurrent_reads: int = 6
+    concurrent_reads: int = 8
+    concurrent_analysts: int = 3
+    """Of those, read-only users together, one thread each. A machine of two cores keeps half a core for inserts."""
     concurrent_writes: int = 4
     """Writes have threads of their own: slow readers never take them."""
 
@@ -82,6 +84,7 @@ def _config(limits: Limits) -> str:
                 "max_server_memory_usage": limits.memory_bytes,
                 "mark_cache_size": 256 * MIB,
                 "primary_index_cache_size": 128 * MIB,
+                "max_thread_pool_free_size": 32,
                 # Merges: two at a time, so that they never hold more threads than a small machine has cores.
                 "background_pool_size": 2,
                 "background_merges_mutations_concurrency_ratio": 1,

@@ -11,12 +11,18 @@ from dashboards.units import AMOUNT, AMOUNT_PER_HOUR, CAD, CAD_PER_HOUR, HOURS, 
 UID = "cw-subsidy-burn"
 _COSTS = "cw-unit-economics"
 
+# Burn is recorded while an agreement is used: the newest row of one that has stopped tells what it spent, no longer
+# its rate. It counts as used while its newest minute is at most this far behind the newest of all.
+_USED_WITHIN = "INTERVAL 10 MINUTE"
+
 # The state of every agreement at the end of the range. One that has not been metered yet stands at what was spent
-# before metering began.
-_STATE = f"""WITH state AS (
+# before metering began. A rate is what the programme pays: nothing once the cap is reached.
+_STATE = f"""WITH (SELECT max(minute) FROM subsidy_burn WHERE minute <= $__toTime) AS newest, state AS (
     SELECT a.id AS agreement, a.recipient AS recipient, a.programme AS programme, a.rule AS rule,
         if(b.agreement = '', a.spent_before, b.spent) AS spent, if(b.agreement = '', a.cap, b.cap) AS cap,
-        b.rate_per_hour AS rate_per_hour, b.runway_hours AS runway_hours, b.projected_end AS projected_end,
+        b.agreement != '' AND b.minute >= newest - {_USED_WITHIN} AS used_now,
+        if(used_now AND (cap IS NULL OR spent < cap), b.rate_per_hour, 0) AS rate_per_hour,
+        if(used_now, b.runway_hours, NULL) AS runway_hours, if(runway_hours > 0, b.projected_end, NULL) AS ends_at,
         if(b.agreement = '', p.currency, b.currency) AS currency
     FROM (
         SELECT * FROM agreements FINAL
@@ -60,7 +66,7 @@ def _plus(text: Text) -> Text:
 
 
 _NO_AGREEMENT = Text("No agreement is configured.", "Aucune entente n’est configurée.")
-_NO_CAP = Text("No cap will be reached at the current rate.", "Aucun plafond ne sera atteint au rythme actuel.")
+_NO_END = Text("Nothing runs out at the current rate.", "Rien ne s’épuise au rythme actuel.")
 _NO_BURN = Text("No subsidy in this range yet.", "Aucune subvention dans cette période pour l’instant.")
 
 
@@ -123,9 +129,11 @@ _TILES = (
         name="burn-rate",
         title=Text("Burn rate", "Rythme de dépense"),
         description=Text(
-            "Subsidy that the chosen agreements burn per hour, at the end of the range. A jump means new work or a new "
+            "Subsidy that the chosen agreements burn per hour at the end of the range, those at their cap nothing. "
+            "A jump means new work or a new "
             "price: see the burn rate by agreement.",
-            "Subvention que les ententes choisies consomment par heure, à la fin de la période. Un saut signale un "
+            "Subvention que les ententes choisies consomment par heure à la fin de la période, celles au plafond rien. "
+            "Un saut signale un "
             "nouveau travail ou un nouveau prix : voyez le rythme par entente.",
         ),
         unit=CAD_PER_HOUR,
@@ -136,20 +144,19 @@ _TILES = (
     _tile(
         id=5,
         grid=Grid(16, 0, 4, 4),
-        name="first-cap",
-        title=Text("Next cap reached", "Prochain plafond atteint"),
+        name="next-end",
+        title=Text("Next to run out", "Prochain épuisement"),
         description=Text(
-            "When the first of the chosen agreements will have used up its cap, if it goes on at its current rate. "
+            "When the first of the chosen agreements will have used up its grant, if it goes on at its current rate. "
             "Talk to that recipient first.",
-            "Moment où la première des ententes choisies aura épuisé son plafond si elle continue au rythme actuel. "
+            "Moment où la première des ententes choisies aura épuisé sa subvention si elle continue au rythme actuel. "
             "Parlez d’abord à ce bénéficiaire.",
         ),
         unit=MOMENT,
         bounded="end",
-        sql=f"""{_STATE}SELECT toUnixTimestamp(projected_end) * 1000 AS value, recipient AS note
-FROM state WHERE projected_end IS NOT NULL AND spent < cap
-ORDER BY projected_end, agreement LIMIT 1""",
-        empty=_NO_CAP,
+        sql=f"""{_STATE}SELECT toUnixTimestamp(ends_at) * 1000 AS value, recipient AS note
+FROM state WHERE ends_at IS NOT NULL ORDER BY ends_at, agreement LIMIT 1""",
+        empty=_NO_END,
     ),
     _tile(
         id=6,
@@ -233,14 +240,15 @@ ORDER BY time, series""",
         title=Text("Burn rate, by agreement", "Rythme de dépense, par entente"),
         description=_plus(
             Text(
-                "Subsidy per hour. A step up is new work: ask the recipient whether it was planned.",
-                "Subvention par heure. Une marche vers le haut est un nouveau travail : demandez au bénéficiaire s’il "
-                "était prévu.",
+                "Subsidy per hour, nothing once the cap is reached. A step up is new work: ask the recipient whether "
+                "it was planned.",
+                "Subvention par heure, rien une fois le plafond atteint. Une marche vers le haut est un nouveau "
+                "travail : demandez au bénéficiaire s’il était prévu.",
             )
         ),
         unit=CAD_PER_HOUR,
         sql=f"""{_TOP}SELECT $__timeInterval(minute) AS time, any(name) AS series,
-    avg(toFloat64(b.rate_per_hour)) AS value
+    avg(if(b.cap IS NULL OR b.spent < b.cap, toFloat64(b.rate_per_hour), 0)) AS value
 FROM subsidy_burn AS b INNER JOIN top ON top.agreement = b.agreement
 WHERE $__timeFilter(minute)
 GROUP BY time, b.agreement
@@ -266,7 +274,7 @@ _AGREEMENTS = Panel(
     sql=f"""{_STATE}SELECT recipient, agreement,
     {programme_name("programme")} AS programme_name,
     rule, spent, cap, toFloat64(spent) / nullIf(toFloat64(cap), 0) AS used, rate_per_hour, runway_hours,
-    if(spent < cap, projected_end, NULL) AS ends_at, currency
+    ends_at, currency
 FROM state LEFT JOIN (SELECT id, name_en, name_fr FROM programmes FINAL) AS p ON p.id = state.programme
 ORDER BY runway_hours ASC NULLS LAST, used DESC NULLS LAST, agreement LIMIT 200""",
     grid=Grid(0, 13, 24, 9),
@@ -290,7 +298,7 @@ ORDER BY runway_hours ASC NULLS LAST, used DESC NULLS LAST, agreement LIMIT 200"
         Column("used", Text("Used", "Utilisé"), SHARE, thresholds=_USED, gauge=True),
         Column("rate_per_hour", Text("Rate", "Rythme"), AMOUNT_PER_HOUR),
         Column("runway_hours", Text("Runway", "Autonomie"), HOURS, thresholds=_RUNWAY),
-        Column("ends_at", Text("Cap reached", "Plafond atteint"), MOMENT),
+        Column("ends_at", Text("Runs out", "S’épuise"), MOMENT),
     ),
     empty=_NO_AGREEMENT,
 )

@@ -181,7 +181,7 @@ _TILES = (
         ),
         unit=SHARE,
         thresholds=_COVERED,
-        sql=f"{_COVERAGE}SELECT least(sum(seen) / nullIf(sum(due), 0), 1) AS value FROM coverage",
+        sql=f"{_COVERAGE}SELECT if(sum(due) > 0, least(sum(seen) / sum(due), 1), NULL) AS value FROM coverage",
     ),
 )
 
@@ -309,7 +309,7 @@ ORDER BY total DESC, cluster_title, model_title, agreement LIMIT 200""",
         Column("model_title", Text("Model", "Modèle")),
         Column("agreement_title", Text("Agreement", "Entente"), link=RowLink(_BURN, "agreement", "agreement")),
         Column("gpu_hours", Text("Device time", "Temps d’appareil"), GPU_HOURS),
-        Column("tokens", Text("Tokens", "Jetons"), TOKENS),
+        Column("tokens", Text("Prompt and output", "Entrée et sortie"), TOKENS),
         Column("total", Text("Cost", "Coût"), CAD),
         Column("used", Text("Usage cost", "Coût d’usage"), CAD),
         Column("paid", Text("Subsidy", "Subvention"), CAD),

@@ -13,6 +13,7 @@ from dashboards.page.feed import QueryFailed, Table
 from dashboards.page.markup import COLOURS, SHAPE_NAMES
 from dashboards.units import Lang, Style
 
+FONT = "Roboto, system-ui, sans-serif"  # as in style.css; SVG text is measured with it
 LOG_FROM = 30.0  # spread of values from which a logarithmic axis says more than a linear one
 
 
@@ -60,7 +61,7 @@ def options(panel: Panel, series: list[Series], window: Window, lang: Lang) -> d
             "outerBoundsMode": "same",
             "outerBoundsContain": "axisLabel",
         },
-        "textStyle": {"fontFamily": "inherit"},
+        "textStyle": {"fontFamily": FONT},
         "xAxis": {
             "type": "time",
             "min": window.from_ms,

@@ -28,7 +28,12 @@ class Table:
     rows: Sequence[Sequence[object]]
 
     def column(self, name: str) -> int:
-        """Position of a column. Raises QueryFailed when the statement does not yield it."""
+        """Position of a column; any when there are no rows, for then the driver names no columns.
+
+        Raises QueryFailed when the statement does not yield it.
+        """
+        if not self.rows:
+            return 0
         try:
             return self.names.index(name)
         except ValueError:
@@ -82,9 +87,9 @@ class Feed:
                 result = await client.query(sql)
         except TimeoutError:
             raise QueryFailed(f"no answer from ClickHouse within {PATIENCE_S:.0f} s") from None
-        except ClickHouseError as error:
-            raise QueryFailed(_first_line(error)) from error
-        except (ClientError, OSError) as error:
+        except (ClickHouseError, ClientError, OSError) as error:
+            if isinstance(error, ClickHouseError) and not isinstance(error.__cause__, ClientError | OSError):
+                raise QueryFailed(_first_line(error)) from error
             where = f"{self._scheme}://{self._host}:{self._port}"
             raise QueryFailed(f"ClickHouse at {where} cannot be reached") from error
         return Table(tuple(result.column_names), result.result_rows)

@@ -96,7 +96,8 @@ def tile(panel: Panel, table: Table, lang: Lang) -> str:
     if "note" in table.names:
         below += tag("span", escape(str(table.rows[0][table.column("note")])), _class="cw-aside")
     shown = tag(
-        "p", _figure(figure(value, panel.unit, lang, compact=True)), _class=f"cw-figure cw-{level} cw-{panel.unit.style}",
+        "p", _figure(figure(value, panel.unit, lang, compact=True)),
+        _class=f"cw-figure cw-{level} cw-{panel.unit.style}",
         data_panel=panel.name, data_value=exact(value), title=exact(value),
     )  # fmt: skip
     return shown + tag("p", below, _class="cw-below")

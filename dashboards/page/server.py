@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import socket
 from collections.abc import Iterator
 from importlib.resources import files
@@ -12,11 +13,13 @@ from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import PlainTextResponse
 from nicegui import app as pages
 from nicegui import ui
+from starlette.types import ASGIApp
 
 from dashboards.boards import BY_UID, DASHBOARDS
 from dashboards.page.feed import Feed
+from dashboards.page.frame import not_found
 from dashboards.page.state import State
-from dashboards.page.view import Board, not_found
+from dashboards.page.view import Board
 from dashboards.units import Lang
 
 PARTING_S = 2.0  # open pages get this long to be told that the server goes away
@@ -54,7 +57,7 @@ async def run(
     feed = Feed(clickhouse_url, user=user, password=password, remember_s=refresh_s * 0.9)
     server = _Server(
         uvicorn.Config(
-            _application(feed, refresh_s),
+            _application(feed, refresh_s, far=not _is_loopback(host)),
             log_level="warning",
             access_log=False,
             timeout_graceful_shutdown=int(PARTING_S),
@@ -72,6 +75,13 @@ async def run(
         listener.close()
 
 
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -84,7 +94,11 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _application(feed: Feed, refresh_s: float) -> FastAPI:
+def _gzip(app: ASGIApp) -> GZipMiddleware:
+    return GZipMiddleware(app, minimum_size=1000, compresslevel=4)
+
+
+def _application(feed: Feed, refresh_s: float, *, far: bool) -> FastAPI:
     application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @application.get("/healthz", response_class=PlainTextResponse)
@@ -118,6 +132,7 @@ def _application(feed: Feed, refresh_s: float) -> FastAPI:
         tailwind=False,
         show_welcome_message=False,
         reconnect_timeout=30.0,
-        gzip_middleware_factory=lambda app: GZipMiddleware(app, minimum_size=1000, compresslevel=4),
+        # Over a network the scripts travel compressed; on the same machine that would only cost time.
+        gzip_middleware_factory=_gzip if far else None,
     )
     return application

@@ -1,111 +1,26 @@
-"""One open page: header with the choices, and the panels of a dashboard, read again and again."""
+"""One open page: the choices of a viewer, and the panels of a dashboard, read again and again."""
 
 import asyncio
-import copy
+import json
 import time
 from dataclasses import replace
 from html import escape
-from importlib.resources import files
 
 from nicegui import ui
 
 from dashboards.boards import DASHBOARDS
 from dashboards.boards.common import FRESHNESS
 from dashboards.macros import Window, expand, substitute
-from dashboards.model import Dashboard, Kind, Level, Panel, Variable, level_of
-from dashboards.page import charts, markup, words
-from dashboards.page.feed import Feed, QueryFailed, Table
+from dashboards.model import Kind, Level, Variable, level_of
+from dashboards.page import frame, markup, words
+from dashboards.page.feed import Feed, QueryFailed
 from dashboards.page.markup import tag
+from dashboards.page.panel_view import PanelView
 from dashboards.page.state import RANGES, State, Theme
 from dashboards.units import SECONDS, Lang, figure
 
-AT_FIRST_S = 0.25  # the first page holds the figures that are read by then; the rest follows on its own
+AT_FIRST_S = 0.15  # the first page holds the figures that are read by then; the rest follows on its own
 SPEAK_EVERY_S = 60.0  # a screen reader is told the figures this often, and when the viewer changes something
-
-STYLE = (files("dashboards.page") / "style.css").read_text(encoding="utf-8")
-LOGO = (files("dashboards.page") / "favicon.svg").read_text(encoding="utf-8")
-
-
-def dress(lang: Lang, theme: Theme, title: str) -> None:
-    """Language, theme and style of the page that is being built."""
-    client = ui.context.client
-    client.page = copy.copy(client.page)
-    client.page.language = "fr" if lang == "fr" else "en-US"
-    client.page.dark = None if theme == "" else theme == "dark"
-    ui.page_title(f"{title} · Commonwatt")
-    ui.add_head_html(f"<style>{STYLE}</style>")
-    if theme:
-        ui.add_head_html(f"<script>document.documentElement.dataset.theme = '{theme}'</script>")
-
-
-def not_found(lang: Lang) -> None:
-    """A page for an address that names no dashboard."""
-    client = ui.context.client
-    client.status_code = 404
-    dress(lang, "", "404")
-    links = "".join(
-        tag("li", tag("a", escape(board.title.of(lang)), href=f"/d/{board.uid}?lang={lang}")) for board in DASHBOARDS
-    )
-    ui.html(tag("h1", escape(words.NOT_FOUND.of(lang))) + tag("ul", links), sanitize=False, tag="main").classes(
-        "cw-lost"
-    )
-
-
-def place(panel: Panel) -> str:
-    """Place in the grid, as CSS variables."""
-    grid = panel.grid
-    return f"--x:{grid.x + 1};--y:{grid.y + 1};--w:{grid.w};--h:{grid.h}"
-
-
-def _title(board: Dashboard, lang: Lang) -> str:
-    return tag(
-        "div", tag("h1", escape(board.title.of(lang))), tag("p", escape(board.question.of(lang))), _class="cw-title"
-    )
-
-
-class PanelView:
-    """One panel on the page: what it showed last stays until there is something newer."""
-
-    def __init__(self, panel: Panel, state: State) -> None:
-        self.panel = panel
-        self.shown = False
-        section = ui.element("section").classes(f"cw-panel cw-{panel.kind}").style(place(panel))
-        section.props(f'id="panel-{panel.name}" aria-labelledby="title-{panel.name}"')
-        with section:
-            ui.html(markup.heading(panel, state), sanitize=False, tag="div").classes("cw-head")
-            self.failure = ui.html("", sanitize=False).classes("cw-hold")
-            self.chart = None
-            if panel.kind is Kind.TIMESERIES:
-                self.chart = ui.echart({}, renderer="svg").classes("cw-chart").props('aria-hidden="true"')
-                self.chart.set_visibility(False)
-            loading = tag("p", escape(words.LOADING.of(state.lang)), _class="cw-note cw-loading")
-            self.body = ui.html(loading, sanitize=False).classes("cw-body")
-
-    def show(self, table: Table, window: Window, state: State) -> None:
-        """Show an answer. Raises QueryFailed when it is not of the form that the panel needs."""
-        panel, lang = self.panel, state.lang
-        if self.chart is not None:
-            series = charts.series_of(table)
-            self.chart.set_visibility(bool(series))
-            if series:
-                self.chart.options.clear()
-                self.chart.options.update(charts.options(panel, series, window, lang))
-                self.chart.update()
-            newest = [(one.name, one.points[-1][1]) for one in series]
-            content = markup.legend(panel, newest, lang) if newest else markup.note(panel.empty.of(lang))
-        elif panel.kind is Kind.STAT:
-            content = markup.tile(panel, table, lang)
-        else:
-            content = markup.grid(panel, table, state)
-        self.body.content = content
-        self.failure.content = ""
-        self.shown = True
-
-    def fail(self, reason: str, lang: Lang) -> None:
-        """Say in the panel that it could not be read; what it showed before stays."""
-        self.failure.content = markup.failure(reason, lang, shown=self.shown)
-        if not self.shown:
-            self.body.content = ""
 
 
 class Board:
@@ -122,7 +37,7 @@ class Board:
     async def open(self) -> None:
         """Build the page and read it for the first time."""
         board, lang = self.state.dashboard, self.state.lang
-        dress(lang, self.state.theme, board.title.of(lang))
+        frame.dress(lang, self.state.theme, board.title.of(lang))
         with ui.element("header").classes("cw-header"):
             self._top()
             self._choices()
@@ -130,7 +45,7 @@ class Board:
             self.panels = [PanelView(panel, self.state) for panel in board.panels]
         ui.skip_link(words.SKIP.of(lang), target=main)
         self.speaker = ui.label("").classes("cw-hidden").props('aria-live="polite" role="status"')
-        self._curtain()
+        frame.curtain(board, lang)
         first = asyncio.create_task(self._begin())
         await asyncio.wait({first}, timeout=AT_FIRST_S)
         ui.timer(self.refresh_s, self.refresh, immediate=False)
@@ -139,30 +54,10 @@ class Board:
         await self._check_choices()
         await self.refresh()
 
-    def _curtain(self) -> None:
-        """What is seen until the scripts have built the page: the same page, without its figures."""
-        lang, board = self.state.lang, self.state.dashboard
-        top = tag("div", tag("div", LOGO, tag("span", "Commonwatt"), _class="cw-brand"), _class="cw-top")
-        cards = "".join(
-            tag("div", tag("div", tag("h2", escape(view.panel.title.of(lang))), _class="cw-head"),
-                _class=f"cw-panel cw-{view.panel.kind}", style=place(view.panel))
-            for view in self.panels
-        )  # fmt: skip
-        header = tag("div", top, _title(board, lang), tag("div", _class="cw-choices"), _class="cw-header")
-        ui.add_body_html(
-            tag(
-                "div",
-                header,
-                tag("div", cards, _class="cw-main"),
-                _class="cw-curtain nicegui-content",
-                aria_hidden="true",
-            )
-        )
-
     def _top(self) -> None:
         lang, here = self.state.lang, self.state.dashboard
         with ui.element("div").classes("cw-top"):
-            ui.html(LOGO + tag("span", "Commonwatt"), sanitize=False).classes("cw-brand")
+            ui.html(frame.brand(), sanitize=False).classes("cw-brand")
             self.nav = ui.html(self._links(), sanitize=False, tag="nav").classes("cw-nav")
             self.nav.props(f'aria-label="{words.DASHBOARDS.of(lang)}"')
             self.freshness = ui.html("", sanitize=False).classes("cw-fresh").props('id="freshness"')
@@ -176,7 +71,7 @@ class Board:
                 language.props(f'flat dense no-caps lang="{other}"').classes("cw-switch").tooltip(
                     words.LANGUAGE_HINT.of(lang)
                 )
-        ui.html(_title(here, lang), sanitize=False)
+        ui.html(frame.title_block(here, lang), sanitize=False)
 
     def _links(self) -> str:
         state = self.state
@@ -246,7 +141,9 @@ class Board:
         theme = order[(order.index(self.state.theme) + 1) % len(order)]
         self.state = replace(self.state, theme=theme)
         self._name_theme()
-        ui.run_javascript(f"document.documentElement.dataset.theme = '{theme}'; setDark({_dark(theme)})")
+        ui.run_javascript(
+            f"document.documentElement.dataset.theme = '{theme}'; setDark({json.dumps(frame.is_dark(theme))})"
+        )
         ui.navigate.history.replace(self.state.link())
         self.nav.content = self._links()
 
@@ -358,7 +255,3 @@ class Board:
                     continue
         self.spoken_at = time.monotonic()
         self.speaker.text = ". ".join(filter(None, sentences))
-
-
-def _dark(theme: Theme) -> str:
-    return "null" if theme == "" else str(theme == "dark").lower()

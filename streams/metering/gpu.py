@@ -18,16 +18,17 @@ from streams.metering.intervals import (
     COUNTER,
     HEAD,
     INTEGRATED,
+    MAX_BRIDGE_MS,
     MAX_POWER_W,
     METHODS,
     MINUTE_MS,
-    NS_PER_MS,
     Bool,
     Float,
     Int,
     energy_until,
     measure_energy,
     share_of,
+    time_share,
 )
 from streams.metering.labels import UNALLOCATED, LabelReader, LabelSet
 from streams.metering.layout import Layout, Registry
@@ -125,11 +126,7 @@ class GpuMeter:
 
     def unknown_devices(self, shard: str, cluster: str, batch: pa.RecordBatch) -> list[str]:
         """Devices of the message whose chain heads have not been loaded. Prepares the shard's layout."""
-        state = self.shards.get(shard)
-        if state is None:
-            state = ShardState(len(self.shard_names), shard, cluster, self.registry.reader(cluster))
-            self.shards[shard] = state
-            self.shard_names.append(shard)
+        state = self._shard(shard, cluster)
         rows = state.reader.read(batch)
         if rows is state.row_codes and state.layout is not None:
             return []
@@ -164,9 +161,18 @@ class GpuMeter:
         asked = layout.devices[~self.device.loaded[layout.devices]]
         self.device.loaded[asked] = True
         latest = int(self.device.head_ms[asked].max(initial=-1))
-        state = self.shards[shard]
         if latest >= 0:
-            state.known_from_ms = max(state.known_from_ms, (latest // MINUTE_MS + 1) * MINUTE_MS)
+            self.know_from(shard, self.shards[shard].cluster, latest)
+
+    def know_from(self, shard: str, cluster: str, latest_ms: int) -> ShardState:
+        """The book has rows of the shard up to this moment: only minutes after it are wholly in this meter's memory.
+
+        `load` and `mark_loaded` see to it for the devices they are told of. Whoever knows of other rows of the shard
+        (of devices that are gone) says so here before the first `fold`.
+        """
+        state = self._shard(shard, cluster)
+        state.known_from_ms = max(state.known_from_ms, (latest_ms // MINUTE_MS + 1) * MINUTE_MS)
+        return state
 
     def _load_device(self, cluster: str, head_ms: int, heads: list[Mapping[str, Any]]) -> None:
         indexes = []
@@ -187,7 +193,7 @@ class GpuMeter:
             s = int(self.registry.label.slot[index])
             piece = pieces[index]
             slot.label[s] = index
-            slot.shard[s] = self._shard_number(head["shard"], cluster)
+            slot.shard[s] = self.know_from(head["shard"], cluster, head_ms).number
             slot.start_ms[s], slot.end_ms[s] = head["ts_start_ms"], head["ts_end_ms"]
             slot.gpu_ns[s], slot.energy_mj[s] = head["gpu_ns"], head["row_energy_mj"]
             slot.busy_ns[s], slot.busy_known_ns[s] = head["busy_ns"], head["busy_known_ns"]
@@ -204,13 +210,14 @@ class GpuMeter:
             device.energy_mj[d] = slot.energy_mj_end[s]
             device.power_w[d] = slot.power_w_end[s]
 
-    def _shard_number(self, shard: str, cluster: str) -> int:
+    def _shard(self, shard: str, cluster: str) -> ShardState:
         state = self.shards.get(shard)
         if state is None:
-            state = ShardState(len(self.shard_names), shard, cluster, self.registry.reader(cluster))
-            self.shards[shard] = state
+            state = self.shards[shard] = ShardState(
+                len(self.shard_names), shard, cluster, self.registry.reader(cluster)
+            )
             self.shard_names.append(shard)
-        return state.number
+        return state
 
     def _make_room(self) -> None:
         label = self.registry.label
@@ -243,7 +250,7 @@ class GpuMeter:
         energy0 = device.energy_mj[layout.devices]
         energy, method, reset, jumped = measure_energy(dt, energy0, energy1, device.power_w[layout.devices], power1)
         gap = live & (dt > self._max_gap_ms.get(state.cluster, DEFAULT_MAX_GAP_MS))
-        bridged = gap & (method == COUNTER) & ~changed
+        bridged = gap & (method == COUNTER) & ~changed & (dt <= MAX_BRIDGE_MS)
         metered = live & (~gap | bridged)
         method[bridged] = BRIDGED
         self._report_devices(state, layout, live & reset, t1, "counter_reset", "energy counter went down")
@@ -337,7 +344,7 @@ class GpuMeter:
             chosen = active[position]
             s, q = (slots, position) if chosen.all() else (slots[chosen], position[chosen])
             shares = (slot.lower[s], slot.upper[s], slot.denominator[s])
-            ns = share_of(((end - start) * NS_PER_MS)[q], *shares)
+            ns = time_share(start[q], end[q], *shares)
             self._begin_rows(state, s, start[q], method[q])
             slot.end_ms[s] = end[q]
             slot.gpu_ns[s] += ns

@@ -19,6 +19,9 @@ MAX_POWER_W = 3000
 # dcgm-exporter repeats its reading for up to a collection interval (30 s by default), so a counter may honestly step
 # by more than the interval between two scrapes allows. Beyond this slack a step is a defect, not energy.
 COUNTER_SLACK_MS = 60_000
+# Longest silence that is bridged. Each minute of it becomes a row, and a host that comes up with its clock in 1970 must
+# not make half a century of them; it also keeps energy_until exact.
+MAX_BRIDGE_MS = 24 * 3600 * 1000
 
 # How a row's energy was measured. METHODS[code] is the text in the ledger; code 0 is a chain head without an interval.
 METHODS = ("", "counter", "integrated", "bridged", "time")
@@ -69,3 +72,14 @@ def energy_until(energy_mj: Int, dt_ms: Int, elapsed_ms: Int) -> Int:
 def share_of(amount: Int, lower: Int, upper: Int, denominator: Int) -> Int:
     """The part of an amount between the cumulative shares lower/denominator and upper/denominator."""
     return amount * upper // denominator - amount * lower // denominator
+
+
+def time_share(start_ms: Int, end_ms: Int, lower: Int, upper: Int, denominator: Int) -> Int:
+    """Device time, ns, of the share from lower/denominator to upper/denominator during [start, end).
+
+    Cut at cumulative shares of absolute time, so that it does not matter into how many intervals a period was split:
+    3/7 of any 70 s are 30 s, to the nanosecond. Whole multiples of `denominator` ms divide evenly and are left out.
+    """
+    phase_ms = start_ms % denominator
+    before = share_of(phase_ms * NS_PER_MS, lower, upper, denominator)
+    return share_of((phase_ms + end_ms - start_ms) * NS_PER_MS, lower, upper, denominator) - before

@@ -62,8 +62,7 @@ class Registry:
     def __init__(self) -> None:
         self._values = Interner()
         self._rows = Interner()
-        self._row_label: list[int] = []
-        self._row_series: list[int] = []
+        self._row = Columns(label=(np.int64, -1), series=(np.uint64, 0))  # of each row code
         self._label_index = Interner()
         self._device_index = Interner()
         self._slot_index = Interner()
@@ -90,8 +89,8 @@ class Registry:
     def layout(self, cluster: str, rows: Int, batch: pa.RecordBatch) -> Layout:
         """The layout of a message whose rows carry the given row codes (see LabelReader)."""
         self._learn(cluster, rows, batch)
-        labels = np.array(self._row_label, np.int64)[rows]
-        series = np.array(self._row_series, np.uint64)[rows]
+        labels = self._row.label[rows]
+        series = self._row.series[rows]
         _, first = np.unique(self.label.slot[labels], return_index=True)
         kept = np.sort(first)
         devices, first_kept, inverse, counts = np.unique(
@@ -160,14 +159,16 @@ class Registry:
 
     def _learn(self, cluster: str, rows: Int, batch: pa.RecordBatch) -> None:
         """Make every new row code of the message known."""
-        new, where = np.unique(rows, return_index=True)
-        unknown = where[new >= len(self._row_label)]
-        if not len(unknown):
-            return
-        columns = batch.select([*ROW_LABELS, "busy_source"]).take(pa.array(unknown))
-        for row in columns.to_pylist():  # np.unique sorts, so codes are learnt in order without holes
+        while len(self._row) < len(self._rows):
+            self._row.add()
+        codes, where = np.unique(rows, return_index=True)
+        new = self._row.label[codes] < 0
+        codes, where = codes[new], where[new]
+        columns = batch.select([*ROW_LABELS, "busy_source"]).take(pa.array(where))
+        for code, row in zip(codes.tolist(), columns.to_pylist(), strict=True):
             busy_source = row.pop("busy_source")
             label = LabelSet(cluster=cluster, **row)
-            self._row_label.append(self.label_index(label))
-            self._row_series.append(label.series(busy_source))
-            self.new_series.append((self._row_series[-1], label, busy_source))
+            series = label.series(busy_source)
+            self._row.label[code] = self.label_index(label)
+            self._row.series[code] = series
+            self.new_series.append((series, label, busy_source))

@@ -75,7 +75,6 @@ class TokenMeter:
 
     def load(self, shard: str, asked: Iterable[TokenLabel], heads: Iterable[Mapping[str, Any]]) -> None:
         """Go on from the last row of each counter as the book has it (columns of token_usage_store, times in ms)."""
-        latest = -1
         for head in heads:
             label = TokenLabel(
                 head["cluster"], head["endpoint"], head["replica"], head["served_model"], head["team"],
@@ -83,6 +82,8 @@ class TokenMeter:
             )  # fmt: skip
             slot = self._slot_of(label)
             columns = self.slot
+            if columns.loaded[slot]:
+                continue  # the meter is ahead of the book
             columns.label[slot] = self._label(label)
             columns.shard[slot] = self._shard(head["shard"])
             columns.start_ms[slot], columns.end_ms[slot] = head["ts_start_ms"], head["ts_end_ms"]
@@ -91,11 +92,19 @@ class TokenMeter:
             for name in ("started_ms", *(f"{counter}_end" for counter in COUNTERS)):
                 getattr(columns, name)[slot] = -1 if head[name] is None else head[name]
             columns.open[slot] = True
-            latest = max(latest, head["ts_end_ms"])
+            self.know_from(head["shard"], head["ts_end_ms"])
+            self.know_from(shard, head["ts_end_ms"])
         for label in asked:
             self.slot.loaded[self._slot_of(label)] = True
-        known = (latest // MINUTE_MS + 1) * MINUTE_MS if latest >= 0 else 0
-        self.known_from_ms[shard] = max(self.known_from_ms.get(shard, 0), known)
+
+    def know_from(self, shard: str, latest_ms: int) -> None:
+        """The book has rows of the shard up to this moment: only minutes after it are wholly in this meter's memory.
+
+        `load` sees to it for the counters it is told of. Whoever knows of other rows of the shard (of counters that are
+        gone) says so here before the first `fold`.
+        """
+        after = (latest_ms // MINUTE_MS + 1) * MINUTE_MS
+        self.known_from_ms[shard] = max(self.known_from_ms.get(shard, 0), after)
 
     def fold(self, shard: str, cluster: str, batch: pa.RecordBatch) -> None:
         """Take in one message."""
@@ -134,19 +143,22 @@ class TokenMeter:
         self._renew(slots[live & begun & other], labels[live & begun & other], number)
         at = slots[live]
         slot.label[at], slot.shard[at] = labels[live], number
+        accepted = first | live
         for name in COUNTERS:
-            before, after = getattr(slot, f"{name}_end")[slots], now[name]
-            delta = np.where(reset, after, after - before)
-            delta = np.where((before < 0) | (after < 0) | stranger, 0, delta)
+            end = getattr(slot, f"{name}_end")
+            before = np.where(live & reset, np.where(stranger, -1, 0), end[slots])
+            after = now[name]
+            delta = np.where((before < 0) | (after < 0), 0, after - before)
             getattr(slot, name)[at] += delta[live]
-            getattr(slot, f"{name}_end")[slots] = np.where((first | live) & (after >= 0), after, before)
-        started = now["started_ms"]
-        slot.started_ms[slots] = np.where((first | live) & (started >= 0), started, slot.started_ms[slots])
+            end[slots] = np.where(accepted & (after >= 0), after, before)
+        started, known = now["started_ms"], slot.started_ms[slots]
+        forgotten = np.where(live & reset, -1, known)  # of a process that is gone
+        slot.started_ms[slots] = np.where(accepted & (started >= 0), started, forgotten)
         slot.end_ms[at] = ts[live]
         slot.samples[at] += 1
         slot.resets[at] += (reset & ~stranger)[live]
         slot.open[slots] = True
-        slot.touched[slots[first | live]] = True
+        slot.touched[slots[accepted]] = True
 
     def take_rows(self) -> tuple[Rows, Rows]:
         """Rows to be written since the last call: those that are final, and those still open."""

@@ -39,6 +39,13 @@ class Agreement:
     """Part of the cost that the programme pays in this ledger."""
 
 
+def _agreement(
+    name: str, programme: str, recipient: str, rule: str, cap: str | None, before: str, share: str
+) -> Agreement:
+    limit = None if cap is None else Decimal(cap)
+    return Agreement(name, programme, recipient, rule, limit, Decimal(before), Decimal(share))
+
+
 AGREEMENTS = [
     Agreement(
         "acme-ai", "access-fund", "Acme AI Inc.", "cost_share", Decimal(1500000), Decimal(1362000), Decimal("0.66")
@@ -112,13 +119,16 @@ LINES = [
     ("fir", "meta/llama-3.3-70b", "acme-ai", 8, "1.32", 430, 30_000, "CAD"),
     ("fir", "", "rrg-vision", 24, "1.32", 610, 0, "CAD"),
     ("narval", "mila/petit-7b", "boreal-nlp", 4, "0.74", 270, 24_000, "CAD"),
-    ("narval", "", "def-climate", 12, "0.74", 350, 0, "CAD"),
+    ("fir", "", "def-climate", 12, "1.32", 350, 0, "CAD"),
     ("fabric", "", "northern-bio", 8, "2.10", 500, 0, "CAD"),
     ("narval", "", "", 20, "0.74", 60, 0, "CAD"),
     ("isambard", "mila/petit-7b", "bristol", 4, "4.67", 410, 40_000, "GBP"),
 ]
 PROGRAMME_OF = {agreement.id: agreement.programme for agreement in AGREEMENTS} | {"": ""}
 AGREEMENT = {agreement.id: agreement for agreement in AGREEMENTS}
+
+
+STOPPED, STOPPED_FOR = "def-climate", timedelta(minutes=30)  # an agreement whose work has ended
 
 
 @dataclass
@@ -153,6 +163,8 @@ def build(now: datetime) -> Ledger:
         part = Decimal(now.second) / 60 if minute == open_minute else Decimal(1)
         paid: dict[str, Decimal] = {}
         for index, (cluster, model, agreement, gpus, price, watts, rate, currency) in enumerate(LINES):
+            if agreement == STOPPED and minute > now - STOPPED_FOR:
+                agreement = ""  # its devices are still there, held by nobody
             seconds = (Decimal(gpus * 60) * part).quantize(NANO)
             load = Decimal(repr(round(0.62 + 0.3 * sin(number / 37 + index), 6))) if rate else Decimal("0.9")
             if agreement == "":
@@ -190,6 +202,7 @@ def build(now: datetime) -> Ledger:
 def insert(client: Any, ledger: Ledger) -> None:
     """Put the ledger and its reference data into empty tables."""
     now, long_ago = ledger.now, ledger.now - timedelta(days=60)
+    ends = (now + timedelta(days=400)).date()
     clusters = [(*row[:5], Decimal(row[5]), long_ago) for row in CLUSTERS]
     client.insert("clusters", clusters)
     client.insert(
@@ -203,7 +216,7 @@ def insert(client: Any, ledger: Ledger) -> None:
         "agreements",
         [
             (a.id, a.programme, a.recipient, "CA", a.rule, "{}", a.cap, a.spent_before, long_ago.date(),
-             (now + timedelta(days=400)).date(), long_ago)
+             ends, long_ago)
             for a in AGREEMENTS
         ],
     )  # fmt: skip
@@ -234,17 +247,19 @@ def _usage(now: datetime) -> Iterator[tuple[object, ...]]:
         end = min(start + MINUTE, now)
         seconds = Decimal(str((end - start).total_seconds())).quantize(NANO)
         for cluster, device, node, workload, agreement, busy in devices:
-            yield (cluster, device, "", start, end, start, f"{cluster}/c/0", node, "nvidia", "NVIDIA H100", 1, 1, workload,
-                   agreement, seconds, (seconds * 400).quantize(MILLI), (seconds * Decimal(busy)).quantize(NANO), seconds,
-                   7, "counter", (seconds * Decimal("1.32") / 3600).quantize(NANO), "CAD", "fir-h100@2026-04-01")  # fmt: skip
+            yield (
+                cluster, device, "", start, end, start, f"{cluster}/c/0", node, "nvidia", "NVIDIA H100", 1, 1, workload,
+                agreement, seconds, (seconds * 400).quantize(MILLI), (seconds * Decimal(busy)).quantize(NANO),
+                seconds, 7, "counter", (seconds * Decimal("1.32") / 3600).quantize(NANO), "CAD", "h100@2026-04-01",
+            )  # fmt: skip
 
 
 def _alerts(now: datetime) -> Iterator[tuple[object, ...]]:
     hour = timedelta(hours=1)
     firing: list[tuple[str, str, str, str, float, float, str]] = [
-        ("a1", "cap_used", "critical", "northern-bio", 0.99, 0.9, "northern-bio has used 99 % of its cap of 90,000 CAD"),
-        ("a2", "idle_device", "warning", "GPU-9f3c", 0.001, 0.02, "GPU-9f3c on fir-g002 is held by <notebook-7> and idle"),
-        ("a3", "cost_band", "info", "meta/llama-3.3-70b", 0.15, 0.1, "a million tokens cost 0.15 CAD, target 0.05 to 0.10"),
+        ("a1", "cap_used", "critical", "northern-bio", 0.99, 0.9, "northern-bio has used 99 % of its cap"),
+        ("a2", "idle_device", "warning", "GPU-9f3c", 0.001, 0.02, "GPU-9f3c is held by <notebook-7> and idle"),
+        ("a3", "cost_band", "info", "meta/llama-3.3-70b", 0.15, 0.1, "a million tokens cost 0.15 CAD"),
     ]  # fmt: skip
     for fingerprint, rule, severity, subject, value, threshold, summary in firing:
         yield (now - hour, fingerprint, rule, severity, subject, "firing", value, threshold, summary, now - hour, None)

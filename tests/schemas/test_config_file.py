@@ -85,208 +85,429 @@ BROKEN: dict[str, tuple[str, str, list[str]]] = {
     "key twice": (
         'country = "CA"',
         'country = "CA"\ncountry = "CA"',
-        ["4: not TOML in column 15 (cannot overwrite a value); "
-         "this key or table was already given above; remove one of the two"],
+        [
+            "4: not TOML in column 15 (cannot overwrite a value); "
+            "this key or table was already given above; remove one of the two"
+        ],
     ),
     "no such day": (
         "effective_from = 2026-04-01",
         "effective_from = 2026-02-30",
         ["24: not TOML in column 18 (invalid date or datetime); write dates as 2026-04-01, with a day that exists"],
     ),
-    "unknown key": ('country = "CA"', 'contry = "CA"', [
-        '1: [[cluster]] has no country; add country = "CA"',
-        '3: unknown key "contry" in [[cluster]]; did you mean country?',
-    ]),
-    "unknown section": ("[[price]]", "[[prices]]", ['17: unknown key "prices" at the top of the file; did you mean price?']),
-    "unknown key of a rule": ('share = "2/3" }', 'share = "2/3", cap = 5 }', [
-        '34: unknown key "cap" in agreement.rule; write one of kind, share, elsewhere, elsewhere_until',
-    ]),
-    "unknown key, nothing like it": ("budget =", "xyz = 1\nbudget =", [
-        '27: unknown key "xyz" in [[programme]]; write one of starts, ends, id, name, budget, currency',
-    ]),
-    "one bracket": ("[[deployment]]", "[deployment]", [
-        "10: no deployment has the id \"chat\"; add a [[deployment]]",
-        "11: deployment is not a list of tables; write [[deployment]], in double brackets",
-    ]),
+    "unknown key": (
+        'country = "CA"',
+        'contry = "CA"',
+        [
+            '1: [[cluster]] has no country; add country = "CA"',
+            '3: unknown key "contry" in [[cluster]]; did you mean country?',
+        ],
+    ),
+    "unknown section": (
+        "[[price]]",
+        "[[prices]]",
+        ['17: unknown key "prices" at the top of the file; did you mean price?'],
+    ),
+    "unknown key of a rule": (
+        'share = "2/3" }',
+        'share = "2/3", cap = 5 }',
+        [
+            '34: unknown key "cap" in agreement.rule; write one of kind, share, elsewhere, elsewhere_until',
+        ],
+    ),
+    "unknown key, nothing like it": (
+        "budget =",
+        "xyz = 1\nbudget =",
+        [
+            '27: unknown key "xyz" in [[programme]]; write one of starts, ends, id, name, budget, currency',
+        ],
+    ),
+    "one bracket": (
+        "[[deployment]]",
+        "[deployment]",
+        [
+            '10: no deployment has the id "chat"; add a [[deployment]]',
+            "11: deployment is not a list of tables; write [[deployment]], in double brackets",
+        ],
+    ),
     "no cluster": (SOUND, "", ['1: no cluster is described; add [[cluster]] with id = "fir" and country = "CA"']),
-    "kind of another tool": ('kind = "dcgm-exporter"', 'kind = "nvml"', [
-        f'5: kind = "nvml" is not known; write one of {KINDS}',
-    ]),
-    "kind misspelt": ('kind = "vllm"', 'kind = "vlllm"', [
-        f'8: kind = "vlllm" is not known; did you mean "vllm"? Known: {KINDS}',
-    ]),
-    "not an address": ('["http://fir-g001:9400/metrics"]', '["fir-g001:9400"]', [
-        '6: urls: "fir-g001:9400" is not an address that can be read; write for example "http://fir-g001:9400/metrics"',
-    ]),
-    "a password": ('["http://fir-g001:9400/metrics"]', '["http://a:b@c/metrics"]', [
-        "6: urls: a password does not belong in this file; take it out of the address",
-    ]),
-    "address twice": ('["http://fir-g001:9400/metrics"]', '["http://a/metrics",\n    "http://a/metrics"]', [
-        '7: "http://a/metrics" is listed twice in this cluster; take one out',
-    ]),
-    "one address": ('["http://fir-g001:9400/metrics"]', '"http://a/metrics"', [
-        '6: urls = "http://a/metrics" is not a list; write it in brackets: [ ... ]',
-    ]),
+    "kind of another tool": (
+        'kind = "dcgm-exporter"',
+        'kind = "nvml"',
+        [
+            f'5: kind = "nvml" is not known; write one of {KINDS}',
+        ],
+    ),
+    "kind misspelt": (
+        'kind = "vllm"',
+        'kind = "vlllm"',
+        [
+            f'8: kind = "vlllm" is not known; did you mean "vllm"? Known: {KINDS}',
+        ],
+    ),
+    "not an address": (
+        '["http://fir-g001:9400/metrics"]',
+        '["fir-g001:9400"]',
+        [
+            '6: urls: "fir-g001:9400" is not an address that can be read; write for example "http://fir-g001:9400/metrics"',
+        ],
+    ),
+    "a password": (
+        "[[price]]",
+        '[clickhouse]\nurl = "https://a:b@c"\n[[price]]',
+        ["18: url: a password does not belong in this file; take it out and set COMMONWATT_CLICKHOUSE_PASSWORD"],
+    ),
+    "address twice": (
+        '["http://fir-g001:9400/metrics"]',
+        '["http://a/metrics",\n    "http://a/metrics"]',
+        [
+            '7: "http://a/metrics" is listed twice in this cluster; take one out',
+        ],
+    ),
+    "one address": (
+        '["http://fir-g001:9400/metrics"]',
+        '"http://a/metrics"',
+        [
+            '6: urls = "http://a/metrics" is not a list; write it in brackets: [ ... ]',
+        ],
+    ),
     "no address": ('["http://fir-g001:9400/metrics"]', "[]", ["6: urls = [...] is empty; write at least one"]),
-    "duration": ('kind = "vllm"', 'kind = "vllm"\ninterval = 10', [
-        '9: interval: "10" is not a duration; write for example "10s", "2m" or "1h"',
-    ]),
-    "timeout": ('kind = "vllm"', 'kind = "vllm"\ninterval = "5s"\ntimeout = "6s"', [
-        "10: timeout is longer than interval; write a shorter timeout, or leave it out",
-    ]),
-    "max_gap": ('country = "CA"', 'country = "CA"\nmax_gap = "5s"', [
-        "4: max_gap is shorter than a scrape interval; write three intervals or more, or leave it out",
-    ]),
-    "pue": ('country = "CA"', 'country = "CA"\npue = 0.98', [
-        "4: pue is less than 1, but a facility draws at least what its machines draw; write 1 or more",
-    ]),
-    "target of no deployment": ('deployment = "chat"', 'deployment = "chatt"', [
-        '10: no deployment has the id "chatt"; did you mean "chat"?',
-    ]),
-    "devices of a deployment": ('urls = ["http://fir-g001:9400/metrics"]', 'urls = ["http://a/"]\ndeployment = "chat"', [
-        "7: a dcgm-exporter measures devices, which a deployment finds by its match; take deployment out",
-    ]),
-    "deployment elsewhere": ('[[cluster]]', '[[cluster]]\nid = "narval"\ncountry = "CA"\n[[cluster.target]]\n'
-        'kind = "vllm"\nurls = ["http://b/"]\ndeployment = "chat"\n[[cluster]]', [
-        '7: deployment "chat" runs on cluster "fir", not on "narval"; '
-        "move the target there, or name a deployment of this cluster",
-    ]),
-    "unknown cluster": ('cluster = "fir"\nmodel', 'cluster = "cedar"\nmodel', [
-        '10: deployment "chat" runs on cluster "cedar", not on "fir"; '
-        "move the target there, or name a deployment of this cluster",
-        '13: no cluster has the id "cedar"; write one of "fir"',
-    ]),
-    "unknown agreement": ('agreement = "acme"', 'agreement = "acmee"', [
-        '16: no agreement has the id "acmee"; did you mean "acme"?',
-    ]),
-    "unknown programme": ('programme = "fund"', 'programme = "found"', [
-        '32: no programme has the id "found"; did you mean "fund"?',
-    ]),
-    "unknown cluster of a price": ('cluster = "fir"\ngpu', 'cluster = "fire"\ngpu', [
-        '19: no cluster has the id "fire"; did you mean "fir"?',
-    ]),
-    "id twice": ("[[programme]]", '[[cluster]]\nid = "fir"\ncountry = "CA"\n[[programme]]', [
-        '26: a cluster with id "fir" is already described above; give this one another id',
-    ]),
-    "id": ('id = "acme"', 'id = "Acme AI"', [
-        '16: no agreement has the id "acme"; write one of "Acme AI"',
-        '31: id: "Acme AI" does not fit; '
-        'write small letters, digits, ".", "_" and "-", at most 100, such as "acme-ai"',
-    ]),
-    "shared and owned": ('agreement = "acme"', 'agreement = "acme"\nshared = true', [
-        "17: the deployment is shared and also belongs to an agreement; write either shared = true or agreement",
-    ]),
-    "shared by an engine": ('agreement = "acme"', 'shared = true\ntokens_from = "engine"', [
-        "17: an engine does not know whose tokens it serves, so it cannot divide a shared deployment; "
-        'write tokens_from = "gateway", or leave it out',
-    ]),
-    "team of a device": ('match = { namespace = "llm" }', 'match = { team = "x" }', [
-        "15: a device does not know teams; write namespace, pod, account or job in match",
-    ]),
-    "match without patterns": ('match = { namespace = "llm" }', "match = {}", [
-        '15: match is empty; write at least one pattern, such as { namespace = "acme-*" }',
-    ]),
-    "float amount": ('capex = "42000"', "capex = 42000.50", ['22: capex: amounts are strings; write "42000.50" in quotes']),
-    "malformed amount": ('capex = "42000"', 'capex = "42 000"', [
-        '22: capex: "42 000" is not an amount; write a decimal such as "0.0776" or a fraction "2/3"',
-    ]),
+    "duration": (
+        'kind = "vllm"',
+        'kind = "vllm"\ninterval = 10',
+        [
+            '9: interval: "10" is not a duration; write for example "10s", "2m" or "1h"',
+        ],
+    ),
+    "timeout": (
+        'kind = "vllm"',
+        'kind = "vllm"\ninterval = "5s"\ntimeout = "6s"',
+        [
+            "10: timeout is longer than interval; write a shorter timeout, or leave it out",
+        ],
+    ),
+    "max_gap": (
+        'country = "CA"',
+        'country = "CA"\nmax_gap = "5s"',
+        [
+            "4: max_gap is shorter than a scrape interval; write three intervals or more, or leave it out",
+        ],
+    ),
+    "pue": (
+        'country = "CA"',
+        'country = "CA"\npue = 0.98',
+        [
+            "4: pue is less than 1, but a facility draws at least what its machines draw; write 1 or more",
+        ],
+    ),
+    "target of no deployment": (
+        'deployment = "chat"',
+        'deployment = "chatt"',
+        [
+            '10: no deployment has the id "chatt"; did you mean "chat"?',
+        ],
+    ),
+    "devices of a deployment": (
+        'urls = ["http://fir-g001:9400/metrics"]',
+        'urls = ["http://a/"]\ndeployment = "chat"',
+        [
+            "7: a dcgm-exporter measures devices, which a deployment finds by its match; take deployment out",
+        ],
+    ),
+    "deployment elsewhere": (
+        "[[cluster]]",
+        '[[cluster]]\nid = "narval"\ncountry = "CA"\n[[cluster.target]]\n'
+        'kind = "vllm"\nurls = ["http://b/"]\ndeployment = "chat"\n[[cluster]]',
+        [
+            '7: deployment "chat" runs on cluster "fir", not on "narval"; '
+            "move the target there, or name a deployment of this cluster",
+        ],
+    ),
+    "unknown cluster": (
+        'cluster = "fir"\nmodel',
+        'cluster = "cedar"\nmodel',
+        [
+            '10: deployment "chat" runs on cluster "cedar", not on "fir"; '
+            "move the target there, or name a deployment of this cluster",
+            '13: no cluster has the id "cedar"; write one of "fir"',
+        ],
+    ),
+    "unknown agreement": (
+        'agreement = "acme"',
+        'agreement = "acmee"',
+        [
+            '16: no agreement has the id "acmee"; did you mean "acme"?',
+        ],
+    ),
+    "unknown programme": (
+        'programme = "fund"',
+        'programme = "found"',
+        [
+            '32: no programme has the id "found"; did you mean "fund"?',
+        ],
+    ),
+    "unknown cluster of a price": (
+        'cluster = "fir"\ngpu',
+        'cluster = "fire"\ngpu',
+        [
+            '19: no cluster has the id "fire"; did you mean "fir"?',
+        ],
+    ),
+    "id twice": (
+        "[[programme]]",
+        '[[cluster]]\nid = "fir"\ncountry = "CA"\n[[programme]]',
+        [
+            '26: a cluster with id "fir" is already described above; give this one another id',
+        ],
+    ),
+    "id": (
+        'id = "acme"',
+        'id = "Acme AI"',
+        [
+            '16: no agreement has the id "acme"; write one of "Acme AI"',
+            '31: id: "Acme AI" does not fit; '
+            'write small letters, digits, ".", "_" and "-", at most 100, such as "acme-ai"',
+        ],
+    ),
+    "shared and owned": (
+        'agreement = "acme"',
+        'agreement = "acme"\nshared = true',
+        [
+            "17: the deployment is shared and also belongs to an agreement; write either shared = true or agreement",
+        ],
+    ),
+    "shared by an engine": (
+        'agreement = "acme"',
+        'shared = true\ntokens_from = "engine"',
+        [
+            "17: an engine does not know whose tokens it serves, so it cannot divide a shared deployment; "
+            'write tokens_from = "gateway", or leave it out',
+        ],
+    ),
+    "team of a device": (
+        'match = { namespace = "llm" }',
+        'match = { team = "x" }',
+        [
+            "15: a device does not know teams; write namespace, pod, account or job in match",
+        ],
+    ),
+    "match without patterns": (
+        'match = { namespace = "llm" }',
+        "match = {}",
+        [
+            '15: match is empty; write at least one pattern, such as { namespace = "acme-*" }',
+        ],
+    ),
+    "float amount": (
+        'capex = "42000"',
+        "capex = 42000.50",
+        ['22: capex: amounts are strings; write "42000.50" in quotes'],
+    ),
+    "malformed amount": (
+        'capex = "42000"',
+        'capex = "42 000"',
+        [
+            '22: capex: "42 000" is not an amount; write a decimal such as "0.0776" or a fraction "2/3"',
+        ],
+    ),
     "negative amount": ('capex = "42000"', 'capex = "-1"', ["22: capex: -1 is negative; write 0 or more"]),
-    "ten places": ('capex = "42000"', 'capex = "0.0123456789"', [
-        "22: capex has more than nine decimal places; round it to nine",
-    ]),
+    "ten places": (
+        'capex = "42000"',
+        'capex = "0.0123456789"',
+        [
+            "22: capex has more than nine decimal places; round it to nine",
+        ],
+    ),
     "no lifetime": ("lifetime_years = 5", "lifetime_years = 0", ["23: lifetime_years is zero; write more than 0"]),
-    "owned without purchase": ('capex = "42000"', 'per_gpu_hour = "3"', [
-        '22: basis = "owned" is priced by capex and lifetime_years; add capex and take out per_gpu_hour',
-    ]),
-    "rented with purchase": ('basis = "owned"', 'basis = "rented"', [
-        '22: basis = "rented" is priced by per_gpu_hour; add per_gpu_hour and take out capex and lifetime_years',
-    ]),
-    "basis": ('basis = "owned"', 'basis = "leased"', ['21: basis = "leased" is not known; write one of "owned", "rented"']),
-    "price reversed": ("effective_from = 2026-04-01", "effective_from = 2026-04-01\neffective_to = 2026-04-01", [
-        "25: effective_to 2026-04-01 is not after effective_from 2026-04-01; "
-        "it is the first day on which the price no longer holds, write a later one",
-    ]),
-    "prices overlap": ("[[programme]]", RENTED.replace("B200", "H100").replace('currency = "USD"\n', "") + "[[programme]]", [
-        '31: price "b200" and price "h100" both hold for "NVIDIA H100*" on cluster "fir" on 2026-04-01; '
-        "end one before the other begins (effective_to), or take one out",
-    ]),
-    "no exchange rate": ("[[programme]]", RENTED + "[[programme]]", [
-        '31: price "b200" is in USD and programme "fund" in CAD, but no exchange rate is given; '
-        'add [[fx_rate]] with base = "USD", quote = "CAD", effective_from = 2026-04-01 or earlier',
-    ]),
-    "exchange rate too late": ("[[programme]]", RENTED + '[[fx_rate]]\nbase = "CAD"\nquote = "USD"\nrate = "0.73"\n'
-        "effective_from = 2026-05-01\n[[programme]]", [
-        '31: price "b200" is in USD and programme "fund" in CAD, but the exchange rate begins only on 2026-05-01; '
-        'add [[fx_rate]] with base = "USD", quote = "CAD", effective_from = 2026-04-01 or earlier',
-    ]),
-    "exchange both ways": ("[[programme]]", '[[fx_rate]]\nbase = "CAD"\nquote = "USD"\nrate = "0.73"\n'
+    "owned without purchase": (
+        'capex = "42000"',
+        'per_gpu_hour = "3"',
+        [
+            '22: basis = "owned" is priced by capex and lifetime_years; add capex and take out per_gpu_hour',
+        ],
+    ),
+    "rented with purchase": (
+        'basis = "owned"',
+        'basis = "rented"',
+        [
+            '22: basis = "rented" is priced by per_gpu_hour; add per_gpu_hour and take out capex and lifetime_years',
+        ],
+    ),
+    "basis": (
+        'basis = "owned"',
+        'basis = "leased"',
+        ['21: basis = "leased" is not known; write one of "owned", "rented"'],
+    ),
+    "price reversed": (
+        "effective_from = 2026-04-01",
+        "effective_from = 2026-04-01\neffective_to = 2026-04-01",
+        [
+            "25: effective_to 2026-04-01 is not after effective_from 2026-04-01; "
+            "it is the first day on which the price no longer holds, write a later one",
+        ],
+    ),
+    "prices overlap": (
+        "[[programme]]",
+        RENTED.replace("B200", "H100").replace('currency = "USD"\n', "") + "[[programme]]",
+        [
+            '31: price "b200" and price "h100" both hold for "NVIDIA H100*" on cluster "fir" on 2026-04-01; '
+            "end one before the other begins (effective_to), or take one out",
+        ],
+    ),
+    "no exchange rate": (
+        "[[programme]]",
+        RENTED + "[[programme]]",
+        [
+            '31: price "b200" is in USD and programme "fund" in CAD, but no exchange rate is given; '
+            'add [[fx_rate]] with base = "USD", quote = "CAD", effective_from = 2026-04-01 or earlier',
+        ],
+    ),
+    "exchange rate too late": (
+        "[[programme]]",
+        RENTED + '[[fx_rate]]\nbase = "CAD"\nquote = "USD"\nrate = "0.73"\neffective_from = 2026-05-01\n[[programme]]',
+        [
+            '31: price "b200" is in USD and programme "fund" in CAD, but the exchange rate begins only on 2026-05-01; '
+            'add [[fx_rate]] with base = "USD", quote = "CAD", effective_from = 2026-04-01 or earlier',
+        ],
+    ),
+    "exchange both ways": (
+        "[[programme]]",
+        '[[fx_rate]]\nbase = "CAD"\nquote = "USD"\nrate = "0.73"\n'
         'effective_from = 2026-01-01\n[[fx_rate]]\nbase = "USD"\nquote = "CAD"\nrate = "1.4"\n'
-        "effective_from = 2026-01-01\n[[programme]]", [
-        "31: CAD to USD is given above and serves both ways; write all of them as one pair",
-    ]),
-    "exchange rate twice": ("[[programme]]", '[[fx_rate]]\nbase = "CAD"\nquote = "USD"\nrate = "0.73"\n'
+        "effective_from = 2026-01-01\n[[programme]]",
+        [
+            "31: CAD to USD is given above and serves both ways; write all of them as one pair",
+        ],
+    ),
+    "exchange rate twice": (
+        "[[programme]]",
+        '[[fx_rate]]\nbase = "CAD"\nquote = "USD"\nrate = "0.73"\n'
         'effective_from = 2026-01-01\n[[fx_rate]]\nbase = "CAD"\nquote = "USD"\nrate = "0.74"\n'
-        "effective_from = 2026-01-01\n[[programme]]", [
-        "34: a rate from CAD to USD on 2026-01-01 is given above; take one out",
-    ]),
-    "exchange to itself": ("[[programme]]", '[[fx_rate]]\nbase = "CAD"\nquote = "CAD"\nrate = "1"\n'
-        "effective_from = 2026-01-01\n[[programme]]", [
-        "27: base and quote are both CAD; a currency needs no rate to itself, take this out",
-    ]),
-    "currency": ('budget = "300"', 'budget = "300"\ncurrency = "cad"', [
-        '28: currency: "cad" does not fit; write the three capital letters of ISO 4217, such as "CAD"',
-    ]),
-    "language": ('budget = "300"', 'budget = "300"\nname = { en = "Fund", fra = "Fonds" }', [
-        '28: unknown key "fra" in programme.name; did you mean fr?',
-    ]),
-    "date as text": ("starts = 2025-08-01", 'starts = "2025-08-01"', [
-        '28: starts = "2025-08-01" is not a date; write year-month-day without quotes, such as 2026-04-01',
-    ]),
-    "date as time": ("starts = 2025-08-01", "starts = 2025-08-01T00:00:00Z", [
-        "28: starts = 2025-08-01 00:00:00+00:00 is not a date; write year-month-day without quotes, such as 2026-04-01",
-    ]),
-    "programme reversed": ("ends = 2028-03-31\n[[agreement]]", "ends = 2025-03-31\n[[agreement]]", [
-        "29: ends 2025-03-31 is before starts 2025-08-01; exchange them, or correct the years",
-    ]),
-    "agreement outlives its programme": ("starts = 2026-01-01\nends = 2028-03-31", "starts = 2025-01-01\nends = 2028-04-01", [
-        '35: the agreement starts 2025-01-01, before programme "fund" does; write 2025-08-01 or later',
-        '36: the agreement ends 2028-04-01, after programme "fund" does; write 2028-03-31 or earlier',
-    ]),
-    "rule without kind": ('kind = "cost_share", ', "", [
-        '34: rule has no kind; write for example rule = { kind = "cost_share", share = "2/3" }',
-    ]),
-    "rule of another kind": ('kind = "cost_share"', 'kind = "costshare"', [
-        '34: kind = "costshare" is not known; did you mean "cost_share"? Known: "cost_share", "token_price", "credits"',
-    ]),
-    "more than the whole": ('share = "2/3"', 'share = "3/2"', [
-        '34: share: 3/2 is more than the whole; write a share from 0 to 1, such as "2/3"',
-    ]),
-    "until without elsewhere": ('share = "2/3"', 'share = "2/3", elsewhere_until = 2027-03-31', [
-        '34: elsewhere_until has nothing to end; add elsewhere = "1/2", or take it out',
-    ]),
-    "credits without amount": ('kind = "cost_share", share = "2/3"', 'kind = "credits"', [
-        '34: credits of an amount need the amount; add cap = "250000"',
-    ]),
-    "credits without hours": ('kind = "cost_share", share = "2/3"', 'kind = "credits", unit = "gpu_hours"', [
-        "34: credits in gpu_hours need how many; add quantity = 50000",
-    ]),
+        "effective_from = 2026-01-01\n[[programme]]",
+        [
+            "34: a rate from CAD to USD on 2026-01-01 is given above; take one out",
+        ],
+    ),
+    "exchange to itself": (
+        "[[programme]]",
+        '[[fx_rate]]\nbase = "CAD"\nquote = "CAD"\nrate = "1"\neffective_from = 2026-01-01\n[[programme]]',
+        [
+            "27: base and quote are both CAD; a currency needs no rate to itself, take this out",
+        ],
+    ),
+    "currency": (
+        'budget = "300"',
+        'budget = "300"\ncurrency = "cad"',
+        [
+            '28: currency: "cad" does not fit; write the three capital letters of ISO 4217, such as "CAD"',
+        ],
+    ),
+    "language": (
+        'budget = "300"',
+        'budget = "300"\nname = { en = "Fund", fra = "Fonds" }',
+        [
+            '28: unknown key "fra" in programme.name; did you mean fr?',
+        ],
+    ),
+    "date as text": (
+        "starts = 2025-08-01",
+        'starts = "2025-08-01"',
+        [
+            '28: starts = "2025-08-01" is not a date; write year-month-day without quotes, such as 2026-04-01',
+        ],
+    ),
+    "date as time": (
+        "starts = 2025-08-01",
+        "starts = 2025-08-01T00:00:00Z",
+        [
+            "28: starts = 2025-08-01 00:00:00+00:00 is not a date; "
+            "write year-month-day without quotes, such as 2026-04-01",
+        ],
+    ),
+    "programme reversed": (
+        "ends = 2028-03-31\n[[agreement]]",
+        "ends = 2025-03-31\n[[agreement]]",
+        [
+            "29: ends 2025-03-31 is before starts 2025-08-01; exchange them, or correct the years",
+        ],
+    ),
+    "agreement outlives its programme": (
+        "starts = 2026-01-01\nends = 2028-03-31",
+        "starts = 2025-01-01\nends = 2028-04-01",
+        [
+            '35: the agreement starts 2025-01-01, before programme "fund" does; write 2025-08-01 or later',
+            '36: the agreement ends 2028-04-01, after programme "fund" does; write 2028-03-31 or earlier',
+        ],
+    ),
+    "rule without kind": (
+        'kind = "cost_share", ',
+        "",
+        [
+            '34: rule has no kind; write for example rule = { kind = "cost_share", share = "2/3" }',
+        ],
+    ),
+    "rule of another kind": (
+        'kind = "cost_share"',
+        'kind = "costshare"',
+        [
+            '34: kind = "costshare" is not known; did you mean "cost_share"? '
+            'Known: "cost_share", "token_price", "credits"',
+        ],
+    ),
+    "more than the whole": (
+        'share = "2/3"',
+        'share = "3/2"',
+        [
+            '34: share: 3/2 is more than the whole; write a share from 0 to 1, such as "2/3"',
+        ],
+    ),
+    "until without elsewhere": (
+        'share = "2/3"',
+        'share = "2/3", elsewhere_until = 2027-03-31',
+        [
+            '34: elsewhere_until has nothing to end; add elsewhere = "1/2", or take it out',
+        ],
+    ),
+    "credits without amount": (
+        'kind = "cost_share", share = "2/3"',
+        'kind = "credits"',
+        [
+            '34: credits of an amount need the amount; add cap = "250000"',
+        ],
+    ),
+    "credits without hours": (
+        'kind = "cost_share", share = "2/3"',
+        'kind = "credits", unit = "gpu_hours"',
+        [
+            "34: credits in gpu_hours need how many; add quantity = 50000",
+        ],
+    ),
     "token price without tokens": (
         'agreement = "acme"\n[[price]]',
-        '[[agreement]]\nid = "b"\nprogramme = "fund"\nrecipient = "B"\nrule = { kind = "token_price", per_mtok = "1" }\n'
+        '[[agreement]]\nid = "b"\nprogramme = "fund"\nrecipient = "B"\n'
+        'rule = { kind = "token_price", per_mtok = "1" }\n'
         "starts = 2026-01-01\nends = 2026-01-02\n[[price]]",
         [
             '20: agreement "b" is charged by tokens but no deployment counts any for it; write '
             'agreement = "b" in a [[deployment]], or match = [{ team = "..." }] with a shared one',
         ],
     ),
-    "team with others": ('[[agreement]]', '[[agreement]]\nmatch = [{ team = "a", pod = "b" }]', [
-        "31: match: a gateway knows the team and a device does not, so team never matches together with others; "
-        'write it in an entry of its own: { team = "acme" }',
-    ]),
-    "brokers": ("[[price]]", '[kafka]\nurl = "broker-1:9092"\n[[price]]', [
-        '18: url: "broker-1:9092" is not a list of brokers; write for example "kafka://broker-1:9092,broker-2:9092"',
-    ]),
-}  # fmt: skip
+    "team with others": (
+        "[[agreement]]",
+        '[[agreement]]\nmatch = [{ team = "a", pod = "b" }]',
+        [
+            "31: match: a gateway knows the team and a device does not, so team never matches together with others; "
+            'write it in an entry of its own: { team = "acme" }',
+        ],
+    ),
+    "brokers": (
+        "[[price]]",
+        '[kafka]\nurl = "broker-1:9092"\n[[price]]',
+        [
+            '18: url: "broker-1:9092" is not a list of brokers; write for example "kafka://broker-1:9092,broker-2:9092"',
+        ],
+    ),
+}
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -314,7 +535,7 @@ def test_all_mistakes_are_shown_together(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as error:
         load(write(tmp_path, text))
     lines = [int(line.split(":")[1]) for line in str(error.value).splitlines()]
-    assert lines == [2, 12, 18, 20, 24, 33]
+    assert lines == [2, 13, 18, 24, 33]
 
 
 def test_a_broken_table_is_not_blamed_on_others(tmp_path: Path) -> None:
@@ -350,10 +571,12 @@ def test_garbage_is_never_a_traceback(tmp_path_factory: pytest.TempPathFactory, 
     text = "\n".join(lines)
     file = tmp_path_factory.getbasetemp() / "fuzz.toml"
     file.write_bytes(text.encode("utf-8", "replace"))
+    complaint = ""
     try:
         load(file)
     except ConfigError as error:
-        assert re.match(rf"{re.escape(str(file))}:\d+: .*; ", str(error))
+        complaint = str(error)
+    assert not complaint or re.match(rf"{re.escape(str(file))}:\d+: .*; ", complaint)
 
 
 def test_what_a_sound_file_means(tmp_path: Path) -> None:

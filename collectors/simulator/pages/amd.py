@@ -2,8 +2,8 @@
 
 Families and labels in alphabetical order, numbers in Go's shortest form, every metric a gauge: energy too, in uJ. An
 optional prefix (``amd_``). A partitioned GPU (CPX) shows eight partitions numbered on in ``gpu_id``; only partition 0
-carries power, energy and activity. A value of exactly 255 or 65535 is taken for "not applicable" by the exporter and its
-line is left out for that scrape.
+carries power, energy and activity. A value of exactly 255 or 65535 is taken for "not applicable" by the exporter, and
+its line is left out for that scrape.
 """
 
 from collectors.simulator.formats import go_float, sorted_label_set
@@ -41,8 +41,7 @@ class AmdPage:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        first = node.devices.start
-        self._entities = [(node.device_list[part.device - first], part) for part in node.slice_list]
+        self._entities = node.entities()
         self._version = -1
         self._heads: dict[str, str] = {}
         self._starts: dict[str, list[str]] = {}
@@ -76,11 +75,7 @@ class AmdPage:
         total, used = self._memory(reading)
         one = [1.0] * len(rows)
         values: dict[str, list[float | None]] = {
-            "gpu_clock": [
-                value
-                for row in rows
-                for value in (float(self._node.pool.gpu.memory_clock_mhz), clock[row])
-            ],
+            "gpu_clock": [value for row in rows for value in (float(self._node.pool.gpu.memory_clock_mhz), clock[row])],
             "gpu_ecc_correct_total": [0.0] * len(rows),
             "gpu_ecc_uncorrect_total": [0.0] * len(rows),
             "gpu_energy_consumed": [energy[row] for row in rows],
@@ -110,9 +105,7 @@ class AmdPage:
 
     def _compose(self, reading: NodeReading) -> None:
         prefix = self._node.site.amd_prefix
-        sets = [
-            self._labels(number, device, part, reading) for number, (device, part) in enumerate(self._entities)
-        ]
+        sets = [self._labels(number, device, part, reading) for number, (device, part) in enumerate(self._entities)]
         for family, text in _FAMILIES:
             name = prefix + family
             self._heads[family] = f"# HELP {name} {text}\n# TYPE {name} gauge\n"

@@ -1,10 +1,10 @@
 """The page of NVIDIA's dcgm-exporter with its default counters.
 
 Forms (4.5.3 and 4.6.0, default counter file of 2026-05): families in blocks with HELP and TYPE; labels
-``gpu,UUID,pci_bus_id,device,modelName[,GPU_I_PROFILE,GPU_I_ID],Hostname`` (``hostname`` from 4.6.0), the driver version,
-then attributes in order; doubles ``%f``, integers ``%d``. A GPU in MIG mode appears only as its instances, each repeating
-the parent's power and energy, without GPU_UTIL, MEM_COPY_UTIL, ENC, DEC, PCIe and NVLink. The link group, where there
-is one, comes before or after the GPU group and repeats a family under other labels.
+``gpu,UUID,pci_bus_id,device,modelName[,GPU_I_PROFILE,GPU_I_ID],Hostname`` (``hostname`` from 4.6.0), the driver
+version, then attributes in order; doubles ``%f``, integers ``%d``. A GPU in MIG mode appears only as its instances,
+each repeating the parent's power and energy, without GPU_UTIL, MEM_COPY_UTIL, ENC, DEC, PCIe and NVLink. The link
+group, where there is one, comes before or after the GPU group and repeats a family under other labels.
 """
 
 from collections.abc import Sequence
@@ -83,7 +83,7 @@ _FAMILIES: tuple[tuple[str, str, str, str, bool], ...] = (
     ),
 )
 _RESERVED_MIB = 608
-_LINK_FAMILY = _FAMILIES[15]
+_LINK_FAMILY = next(family for family in _FAMILIES if family[0].endswith("NVLINK_BANDWIDTH_TOTAL"))
 _NVLINK_BYTES_PER_J = 1_300_000
 CONTENT_TYPE = "text/plain; charset=utf-8"
 
@@ -95,9 +95,8 @@ class DcgmPage:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        first = node.devices.start
-        self._entities = [(node.device_list[part.device - first], part) for part in node.slice_list]
-        self._rows = np.array([part.device - first for part in node.slice_list])
+        self._entities = node.entities()
+        self._rows = np.array([device.index for device, _ in self._entities])
         self._version = -1
         self._gpu_text = ""
         self._link_text = ""

@@ -1,13 +1,15 @@
 """The page of a LiteLLM proxy, written by Python's prometheus_client.
 
-Tokens are counted when a request ends, by team. The request counter names the model as ``requested_model`` only (litellm
-types of 2026). Keys are hashes, users and end users are not recorded. `model` and `requested_model` are the same here.
+Tokens are counted when a request ends, by team. The request counter names the model as ``requested_model`` only
+(litellm types of 2026). Keys are hashes, users and end users are not recorded. `model` and `requested_model` are the
+same here.
 """
 
 import hashlib
 
 from collectors.simulator.formats import python_float, sorted_label_set
 from collectors.simulator.gateway import Teams
+from collectors.simulator.pages.python_process import head, process_head
 from collectors.simulator.topology import Gateway
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -35,12 +37,11 @@ class LiteLlmPage:
 
     def render(self) -> bytes:
         """The page as of now."""
-        out = [_head("process_start_time_seconds", "gauge", "Start time of the process since unix epoch in seconds.")]
-        out.append(f"process_start_time_seconds {python_float(self._started)}\n")
+        out = [process_head(self._started)]
         for family, text in _FAMILIES:
             for suffix, kind in (("total", "counter"), ("created", "gauge")):
                 name = f"{family}_{suffix}"
-                out.append(_head(name, kind, text))
+                out.append(head(name, kind, text))
                 for index in range(len(self._labels)):
                     number = self._first + index
                     if self._teams.requests[number]:
@@ -77,7 +78,3 @@ class LiteLlmPage:
             )
             for family, _ in _FAMILIES
         }
-
-
-def _head(name: str, kind: str, text: str) -> str:
-    return f"# HELP {name} {text}\n# TYPE {name} {kind}\n"

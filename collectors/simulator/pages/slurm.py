@@ -1,12 +1,12 @@
 """The page of slurm-job-exporter: which job of which account runs on a node, and what its GPUs do.
 
 Format of 2026-04 on a cgroup v2 node: families that need cgroup v1 are printed without samples. Labels in alphabetical
-order; numbers as an older prometheus_client printed them (``e+010``); power in mW; a MIG instance is named by a UUID and
-repeats its GPU's power. Nodes without NVIDIA GPUs have the host families only. Users are opaque (``u17``).
+order; numbers as an older prometheus_client printed them (``e+010``); power in mW; a MIG instance is named by a UUID
+and repeats its GPU's power. Nodes without NVIDIA GPUs have the host families only. Users are opaque (``u17``).
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from collectors.simulator.formats import old_python_float, sorted_label_set
 from collectors.simulator.pages.reading import NodeReading, memory_used
@@ -55,85 +55,96 @@ _GPU: tuple[tuple[str, str], ...] = (
         "The ratio of number of warps resident on an SM. "
         "(number of resident as a ratio of the theoretical maximum number of warps per elapsed cycle)",
     ),
-    ("slurm_job_tensor_gpu", "The ratio of cycles the tensor (HMMA) pipe is active (off the peak sustained elapsed cycles)"),
+    (
+        "slurm_job_tensor_gpu",
+        "The ratio of cycles the tensor (HMMA) pipe is active (off the peak sustained elapsed cycles)",
+    ),
     ("slurm_job_fp64_gpu", "Ratio of cycles the fp64 pipe is active"),
     ("slurm_job_fp32_gpu", "Ratio of cycles the fp32 pipe is active"),
     ("slurm_job_fp16_gpu", "Ratio of cycles the fp16 pipe is active"),
     ("slurm_job_pcie_gpu", "PCIe tx/rx bytes per second"),
     ("slurm_job_nvlink_gpu", "Nvlink tx/rx bytes per second"),
 )
+_DIRECTED = ("slurm_job_pcie_gpu", "slurm_job_nvlink_gpu")
 
 
 class SlurmPage:
-    """One node's page."""
+    """One node's page. The text is kept until a job starts or ends; then only the GPUs' numbers are put in."""
 
     content_type = CONTENT_TYPE
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        first = node.devices.start
-        self._rows = [part.device - first for part in node.slice_list]
-        self._names = [
-            f"MIG-{uuid.uuid5(uuid.NAMESPACE_URL, node.device_list[row].identity + part.name)}" if part.instance else str(row)
-            for row, part in zip(self._rows, node.slice_list, strict=True)
-        ]
+        self._entities = node.entities()
+        self._version = -1
+        self._text = ""
+        self._held: list[int] = []
 
     def render(self, reading: NodeReading) -> bytes:
         """The page as of this reading."""
+        if reading.version != self._version:
+            self._version = reading.version
+            self._compose(reading.tenants)
+        if not self._held:
+            return self._text.encode()
+        measures = [self._measure(index, reading) for index in self._held]
+        numbers = [
+            number
+            for (name, _), column in zip(_GPU, zip(*measures, strict=True), strict=True)
+            for number in map(old_python_float, column)
+            for _ in range(2 if name in _DIRECTED else 1)
+        ]
+        return (self._text % tuple(numbers)).encode()
+
+    def _compose(self, tenants: Sequence[Tenant | None]) -> None:
         jobs: dict[Tenant, list[int]] = {}
-        for index, tenant in enumerate(reading.tenants):
+        for index, tenant in enumerate(tenants):
             if tenant:
                 jobs.setdefault(tenant, []).append(index)
-        out = [*self._host(jobs)]
-        if self._node.pool.gpu.vendor == "nvidia":
-            out.extend(self._gpu(jobs, reading))
-        return "".join(out).encode()
+        nvidia = self._node.pool.gpu.vendor == "nvidia"
+        self._held = [index for held in jobs.values() for index in held] if nvidia else []
+        self._text = "".join([*self._host(jobs), *(self._gpu(jobs) if nvidia else ())])
 
-    def _host(self, jobs: dict[Tenant, list[int]]) -> Iterator[str]:
+    def _host(self, jobs: Mapping[Tenant, Sequence[int]]) -> Iterator[str]:
         for name, kind, text, size in _HOST:
             yield f"# HELP {name} {text}\n# TYPE {name} {kind}\n"
             if size is None:
                 continue
             for tenant, held in jobs.items():
-                labels = _job_labels(tenant)
+                labels = self._job_labels(tenant)
                 if name == "slurm_job_threads_count":
                     labels["state"] = "sleeping"
                 yield f"{name}{sorted_label_set(labels)} {old_python_float(round(size * len(held)))}\n"
 
-    def _gpu(self, jobs: dict[Tenant, list[int]], reading: NodeReading) -> Iterator[str]:
+    def _gpu(self, jobs: Mapping[Tenant, Sequence[int]]) -> Iterator[str]:
         rows = [
-            (_job_labels(tenant) | {"gpu": self._names[index], "gpu_type": self._node.pool.gpu.model}, index)
+            self._job_labels(tenant) | {"gpu": self._gpu_name(index), "gpu_type": self._node.pool.gpu.model}
             for tenant, held in jobs.items()
             for index in held
         ]
-        values = [self._measure(index, reading) for _, index in rows]
         for name, text in _GPU:
             yield f"# HELP {name} {text}\n# TYPE {name} gauge\n"
-            directed = name.endswith(("_pcie_gpu", "_nvlink_gpu"))
-            for (labels, _), value in zip(rows, values, strict=True):
-                number = old_python_float(value[name])
-                for extra in ({"direction": "TX"}, {"direction": "RX"}) if directed else ({},):
-                    yield f"{name}{sorted_label_set(labels | extra)} {number}\n"
+            for labels in rows:
+                for extra in ({"direction": "TX"}, {"direction": "RX"}) if name in _DIRECTED else ({},):
+                    yield f"{name}{sorted_label_set(labels | extra)} %s\n"
 
-    def _measure(self, index: int, reading: NodeReading) -> dict[str, float]:
-        part, gpu = self._node.slice_list[index], self._node.pool.gpu
-        total = part.instance.memory_mib if part.instance else gpu.memory_mib
+    def _measure(self, index: int, reading: NodeReading) -> tuple[float, ...]:
+        """Values in the order of the page; a rate stands for both directions."""
+        device, part = self._entities[index]
+        total = part.instance.memory_mib if part.instance else device.gpu.memory_mib
+        used = memory_used(reading.tenants[index], total)
         busy, work = float(reading.slice_busy[index]), float(reading.slice_intensity[index])
-        return {
-            "slurm_job_memory_total_gpu": total * 1_048_576,
-            "slurm_job_memory_usage_gpu": memory_used(reading.tenants[index], total) * 1_048_576,
-            "slurm_job_power_gpu": round(float(reading.power_w[self._rows[index]]) * 1000),
-            "slurm_job_utilization_gpu": 88 * busy,
-            "slurm_job_utilization_gpu_memory": 45 * busy,
-            "slurm_job_sm_occupancy_gpu": 37 * work,
-            "slurm_job_tensor_gpu": 55 * work,
-            "slurm_job_fp64_gpu": 0.0,
-            "slurm_job_fp32_gpu": 6.5 * work,
-            "slurm_job_fp16_gpu": 1.1 * work,
-            "slurm_job_pcie_gpu": round(170_000 + 2.1e9 * work),
-            "slurm_job_nvlink_gpu": round(8e9 * work),
-        }
+        power_mw = round(float(reading.power_w[device.index]) * 1000)
+        pcie, nvlink = round(170_000 + 2.1e9 * work), round(8e9 * work)
+        shares = (88 * busy, 45 * busy, 37 * work, 55 * work, 0.0, 6.5 * work, 1.1 * work)
+        return (total * 2**20, used * 2**20, power_mw, *shares, pcie, nvlink)
 
+    def _gpu_name(self, index: int) -> str:
+        device, part = self._entities[index]
+        if part.instance is None:
+            return str(device.index)
+        return f"MIG-{uuid.uuid5(uuid.NAMESPACE_URL, device.identity + part.name)}"
 
-def _job_labels(tenant: Tenant) -> dict[str, object]:
-    return {"account": tenant.account, "slurmjobid": tenant.job, "user": tenant.user}
+    def _job_labels(self, tenant: Tenant) -> dict[str, object]:
+        account = tenant.account + self._node.site.account_suffix
+        return {"account": account, "slurmjobid": tenant.job, "user": tenant.user}

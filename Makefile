@@ -1,0 +1,43 @@
+# Every target sets up what it needs. `make help` lists them.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+FOR ?= 2m
+GPUS ?= 256
+
+.PHONY: help setup demo test lint bench lock clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+
+setup: $(VENV)/.ready  ## make .venv with everything, from locked and hashed requirements
+
+# uv installs the same locked files several times faster than pip; where it cannot run, pip does it.
+$(VENV)/.ready: requirements.txt requirements-bootstrap.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --require-hashes -r requirements-bootstrap.txt
+	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements.txt \
+	  || $(BIN)/python -m pip install -q --require-hashes -r requirements.txt
+	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	touch $@
+
+demo: setup  ## the whole platform on a simulated fabric: make demo FOR=2m GPUS=256
+	$(BIN)/commonwatt demo --for $(FOR) --gpus $(GPUS)
+
+test: setup  ## every test
+	$(BIN)/python -m pytest
+
+lint: setup  ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy .
+
+bench: setup  ## measured speeds, side by side in one run
+	$(BIN)/python -m tests.bench
+
+lock: setup  ## resolve the requirements anew
+	$(BIN)/uv pip compile pyproject.toml --extra dev --generate-hashes --universal --python-version 3.11 \
+	  --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o requirements.txt
+
+clean:  ## remove what setup and runs made
+	rm -rf $(VENV) out commonwatt-data build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Measured speeds: `make bench` (python -m tests.bench). Not part of `make test`."""

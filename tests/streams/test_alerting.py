@@ -1,0 +1,161 @@
+"""Protects operators' trust: each rule fires on its condition, once, resolves when it ends, and groups devices."""
+
+import pytest
+
+from schemas.economics import Alert, Burn, UnitCost, UnitCosts
+from schemas.money import NANO
+from schemas.usage import DeviceCondition
+from streams.alerting import AlertBook, Condition, Rules
+from tests.streams.economy import MINUTE, config
+
+NOW = MINUTE + 60_000
+
+
+def rules() -> Rules:
+    """Rules that began now."""
+    return Rules(config(), NOW)
+
+
+def burn(spent: int, cap: int | None = 100) -> Burn:
+    """State of agreement `share` with this many dollars spent."""
+    return Burn(
+        programme="fund",
+        agreement="share",
+        minute_ms=MINUTE,
+        ts_ms=NOW,
+        spent_nano=spent * NANO,
+        accrued_nano=spent * NANO,
+        cap_nano=None if cap is None else cap * NANO,
+        rate_nano_per_hour=NANO,
+        runway_hours=1.5,
+        currency="CAD",
+    )
+
+
+def costs(
+    cost_nano: int, tokens: int, minute_ms: int = MINUTE, conditions: list[DeviceCondition] | None = None
+) -> UnitCosts:
+    """A minute in which model `small` cost this much for these tokens."""
+    unit = UnitCost(
+        model="small",
+        agreement="",
+        programme="",
+        gpu_ns=1,
+        busy_ns=0,
+        energy_mj=0,
+        cost_nano=cost_nano,
+        usage_cost_nano=0,
+        prompt_tokens=tokens,
+        cached_tokens=0,
+        generation_tokens=0,
+        subsidy_nano=0,
+        charge_nano=0,
+        currency="CAD",
+    )
+    return UnitCosts(
+        cluster="fir",
+        minute_ms=minute_ms,
+        version=1,
+        ts_start_ms=minute_ms,
+        ts_end_ms=minute_ms + 60_000,
+        lines=[unit],
+        conditions={"fir/a/0": conditions or []},
+    )
+
+
+def found(given: Rules, rule: str, now_ms: int = NOW) -> list[Condition]:
+    """Conditions of a rule."""
+    return [condition for condition in given.conditions(now_ms) if condition.rule.startswith(rule)]
+
+
+@pytest.mark.parametrize(
+    ("spent", "thresholds"), [(49, []), (50, [0.5]), (85, [0.8, 0.5]), (100, [1.0, 0.9, 0.8, 0.5])]
+)
+def test_budget_thresholds(spent: int, thresholds: list[float]) -> None:
+    """50, 80, 90 and 100 % of the cap, each its own alert."""
+    given = rules()
+    given.saw_burn(burn(spent))
+    assert [condition.threshold for condition in found(given, "budget")] == thresholds
+
+
+def test_an_agreement_without_a_cap_has_no_budget_alert() -> None:
+    """Nothing to be used up."""
+    given = rules()
+    given.saw_burn(burn(10**6, cap=None))
+    assert not found(given, "budget")
+
+
+@pytest.mark.parametrize(("cents_per_mtok", "fires"), [(4, True), (5, False), (10, False), (11, True)])
+def test_cost_outside_the_band(cents_per_mtok: int, fires: bool) -> None:
+    """The band of the national plan, CAD 0.05 to 0.10 per million tokens, both ends inside."""
+    given = rules()
+    given.saw_costs(costs(cents_per_mtok * NANO // 100, 1_000_000))
+    assert bool(found(given, "cost_per_mtok")) == fires
+
+
+def test_cost_is_judged_on_finished_minutes_once_there_are_any() -> None:
+    """The first seconds of a minute have cost but hardly tokens: they must not raise an alarm."""
+    given = rules()
+    given.saw_costs(costs(7 * NANO // 100, 1_000_000))
+    given.saw_costs(costs(7 * NANO // 100, 20_000, MINUTE + 60_000))
+    assert not found(given, "cost_per_mtok")
+
+
+def test_devices_in_trouble_are_one_alert_per_node_or_tenant() -> None:
+    """A rack that overheats must not be a storm."""
+    hot = [
+        DeviceCondition(kind="hot", device=f"g{i}", node="n1", agreement="", value=90 + i, since_ms=NOW)
+        for i in range(8)
+    ]
+    idle = DeviceCondition(kind="idle", device="g9", node="n2", agreement="lab", value=900, since_ms=NOW)
+    xid = DeviceCondition(kind="xid", device="g9", node="n2", agreement="lab", value=79, since_ms=NOW)
+    given = rules()
+    given.saw_costs(costs(7 * NANO // 100, 1_000_000, conditions=[*hot, idle, xid]))
+    assert [(c.rule, c.subject, c.value) for c in given.conditions(NOW)] == [
+        ("over_temperature", "fir/n1", 97),
+        ("allocated_idle", "fir/lab", 900),
+        ("xid", "fir/n2", 79),
+    ]
+    given.saw_costs(costs(7 * NANO // 100, 1_000_000, MINUTE + 60_000))
+    assert not given.conditions(NOW)
+
+
+def test_a_silent_cluster() -> None:
+    """Silence is measured from the last usage, or from the start of the watch; each cluster on its own."""
+    given = rules()
+    given.saw_cluster("fir", NOW + 50_000)
+    assert [c.subject for c in found(given, "cluster_silent", NOW + 100_000)] == ["oak"]
+    assert [c.subject for c in found(given, "cluster_silent", NOW + 150_000)] == ["fir", "oak"]
+
+
+def test_an_alert_fires_once_and_resolves_once() -> None:
+    """The same condition again is no news; its end is."""
+    book = AlertBook([])
+    condition = Condition("rule", "subject", "warning", 2.0, 1.0, "two is more than one")
+    (fired,) = book.update([condition], NOW)
+    assert (fired.state, fired.starts_at_ms) == ("firing", NOW)
+    assert book.update([condition], NOW + 1) == []
+    (ended,) = book.update([], NOW + 2)
+    assert (ended.state, ended.starts_at_ms, ended.ends_at_ms) == ("resolved", NOW, NOW + 2)
+    assert book.update([], NOW + 3) == []
+
+
+def test_a_restarted_worker_neither_repeats_nor_forgets() -> None:
+    """Open alerts come from the book; until subjects had time to report nothing is called resolved."""
+    condition = Condition("rule", "subject", "warning", 2.0, 1.0, "two is more than one")
+    open_alert = Alert(
+        fingerprint=condition.fingerprint,
+        rule="rule",
+        severity="warning",
+        subject="subject",
+        state="firing",
+        value=2,
+        threshold=1,
+        summary="two is more than one",
+        ts_ms=NOW,
+        starts_at_ms=NOW,
+    )
+    book = AlertBook([open_alert])
+    assert book.update([], NOW + 1, resolve=False) == []
+    assert book.update([condition], NOW + 2, resolve=False) == []
+    assert [alert.state for alert in book.update([], NOW + 3)] == ["resolved"]

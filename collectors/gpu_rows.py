@@ -271,9 +271,7 @@ def _padded(columns: list[list[list[int]]], pad: int) -> NDArray[np.intp]:
     depth = max(1, *(len(cell) for column in columns for cell in column))
     if depth == 1:
         return np.array([[cell[0] if cell else pad for cell in column] for column in columns], np.intp)
-    return np.array([[cell + [pad] * (depth - len(cell)) for cell in column] for column in columns], np.intp).reshape(
-        len(columns), -1, depth
-    )
+    return np.array([[cell + [pad] * (depth - len(cell)) for cell in column] for column in columns], np.intp)
 
 
 class GpuPages:

@@ -110,7 +110,7 @@ class Origin:
     """Without credentials and query: safe to log and to send."""
     host: str
     endpoint: str
-    """host:port"""
+    """host:port, and the path where it is more than /metrics"""
     deployment: str = ""
 
 

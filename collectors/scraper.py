@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 import aiohttp
-from yarl import URL
 
 MAX_PAGE_BYTES = 16 * 1024 * 1024  # a page of 8 GPUs has 0.1 MB, the largest of a gateway a few
 HEALTHY_SLOTS = 512
@@ -67,7 +66,7 @@ class Scraper:
         assert self._session is not None
         await self._session.close()
 
-    async def fetch(self, url: URL, timeout_s: float, suspect: bool) -> Fetched:
+    async def fetch(self, url: str, timeout_s: float, suspect: bool) -> Fetched:
         """The page at `url`. Raises ScrapeError: target_timeout, target_unreachable, http_error, oversized_page."""
         try:
             async with asyncio.timeout(timeout_s), self._slot(suspect):
@@ -82,7 +81,7 @@ class Scraper:
         except (aiohttp.ClientError, OSError) as error:
             raise ScrapeError("target_unreachable", type(error).__name__) from error
 
-    async def _get(self, url: URL) -> Fetched:
+    async def _get(self, url: str) -> Fetched:
         assert self._session is not None, "used outside its context"
         sent_s, started = self._clock(), time.monotonic()
         async with self._session.get(url, max_redirects=3, timeout=aiohttp.ClientTimeout()) as response:

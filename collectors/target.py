@@ -4,8 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-
-from yarl import URL
+from urllib.parse import urlsplit
 
 from collectors.batches import Timed
 from collectors.exposition import PageError
@@ -60,7 +59,7 @@ class Target:
     def __init__(
         self,
         origin: Origin,
-        url: URL,
+        url: str,
         reader: Reader,
         timeout_s: float,
         statistics: Statistics,
@@ -135,15 +134,18 @@ def make_target(
     kind: TargetKind, url: str, *, interval_s: float, timeout_s: float | None, deployment: str, statistics: Statistics
 ) -> Target:
     """The target at `url`. Its credentials, if it has any, stay in the request."""
-    address = URL(url)
-    host = address.host or ""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    written = f"[{host}]" if ":" in host else host
+    endpoint = f"{written}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
     origin = Origin(
         kind=kind,
-        url=str(address.with_user(None).with_query(None).with_fragment(None)),
+        url=f"{parts.scheme}://{endpoint}{parts.path}",
         host=host,
-        endpoint=f"{host}:{address.port}",
+        # Servers behind one proxy differ in the path only.
+        endpoint=endpoint + parts.path.removesuffix("/metrics").rstrip("/"),
         deployment=deployment,
     )
     limit_s = min(0.8 * interval_s, MAX_TIMEOUT_S) if timeout_s is None else timeout_s
     statistics.targets += 1
-    return Target(origin, address, KINDS[kind].reader(origin), limit_s, statistics)
+    return Target(origin, url, KINDS[kind].reader(origin), limit_s, statistics)

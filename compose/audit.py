@@ -60,7 +60,9 @@ class Scope:
 
 
 _SUMMARY = Template("SELECT count(), countIf(fault), $note FROM (\n$query)")
-_LISTING = Template("SELECT * EXCEPT fault FROM (\n$query) WHERE fault ORDER BY ts_start, toString(tuple(*)) LIMIT $shown")
+_LISTING = Template(
+    "SELECT * EXCEPT fault FROM (\n$query) WHERE fault ORDER BY ts_start, toString(tuple(*)) LIMIT $shown"
+)
 
 
 @dataclass(frozen=True, slots=True)

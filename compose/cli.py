@@ -23,7 +23,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-console = Console()
+# Into a file or a pipe nothing needs to be folded to a window.
+console = Console(width=None if sys.stdout.isatty() else 140)
 errors = Console(stderr=True)
 
 ConfigOption = Annotated[Path, typer.Option("--config", help="configuration file (TOML)", show_default=False)]
@@ -222,14 +223,17 @@ def sql(
 ) -> None:
     """Ask the book, running or at rest. Read-only."""
     from compose.access import book
+    from compose.table import as_table
 
-    formats = {"table": "PrettyCompactMonoBlock", "csv": "CSVWithNames", "json": "JSONEachRow"}
+    formats = {"table": "JSONCompactStrings", "csv": "CSVWithNames", "json": "JSONEachRow"}
     if format_ not in formats:
         raise Mistake(f'--format "{format_}" is not known: use table, csv or json.')
     with book(data, load(config) if config else None, url=clickhouse, user="analyst") as client:
-        settings = {"output_format_pretty_color": 0, "output_format_pretty_row_numbers": 0}
-        answer = client.raw_query(query, fmt=formats[format_], settings=settings if format_ == "table" else None)
-    sys.stdout.write(answer.decode())
+        answer = client.raw_query(query, fmt=formats[format_])
+    if format_ == "table":
+        console.print(as_table(answer))
+    else:
+        sys.stdout.write(answer.decode())
 
 
 @app.command(epilog="Example: commonwatt check --data ./commonwatt-data")

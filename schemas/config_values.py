@@ -79,8 +79,8 @@ def _written_as(pattern: str, remedy: str) -> AfterValidator:
     return AfterValidator(validate)
 
 
-def _url(example: str, *, secret_in: str = "") -> AfterValidator:
-    """An HTTP address. `secret_in`: where its password belongs instead; empty = it may stand in the address."""
+def _url(example: str) -> AfterValidator:
+    """An HTTP address, or an error that shows one."""
 
     def validate(text: str) -> str:
         try:
@@ -90,11 +90,15 @@ def _url(example: str, *, secret_in: str = "") -> AfterValidator:
             fits = False
         if not fits:
             raise ValueError(f'"{text}" is not an address that can be read; write for example "{example}"')
-        if secret_in and parts.password is not None:
-            raise ValueError(f"a password does not belong in this file; take it out and set {secret_in}")
         return text
 
     return AfterValidator(validate)
+
+
+def _no_password(text: str) -> str:
+    if urlsplit(text).password is not None:
+        raise ValueError("a password does not belong in this file; take it out and set COMMONWATT_CLICKHOUSE_PASSWORD")
+    return text
 
 
 def _kafka_url(text: str) -> str:
@@ -127,7 +131,7 @@ Id = Annotated[
 Country = Annotated[str, _written_as(r"[A-Z]{2}", 'the two capital letters of ISO 3166, such as "CA"')]
 Currency = Annotated[str, _written_as(r"[A-Z]{3}", 'the three capital letters of ISO 4217, such as "CAD"')]
 KafkaUrl = Annotated[str, AfterValidator(_kafka_url)]
-ServerUrl = Annotated[str, _url("https://clickhouse:8443", secret_in="COMMONWATT_CLICKHOUSE_PASSWORD")]
+ServerUrl = Annotated[str, _url("https://clickhouse:8443"), AfterValidator(_no_password)]
 Names = Annotated[dict[Literal["en", "fr"], str], BeforeValidator(_names)]
 """A name in each language. One text in the file stands for both."""
 HttpUrl = Annotated[str, _url("http://fir-g001:9400/metrics")]

@@ -52,7 +52,7 @@ class GpuSample(Sample):
 class TokenSample(Sample):
     """The cumulative token counters of one replica and model at one moment."""
 
-    endpoint: Label = Field(min_length=1, description="host:port of the server that was read")
+    endpoint: Label = Field(min_length=1, description="host:port of the server that was read, and its path where it has one before /metrics")
     replica: Label = Field(default="", description="engine within the endpoint")
     model: Label = Field(default="", description="model name as the server prints it")
     deployment: Label = Field(default="", description="deployment that the target belongs to (configuration)")

@@ -115,8 +115,12 @@ class Engine:
 
     def close(self) -> None:
         """End every query, finish background work and release the data."""
-        self._root.query("KILL QUERY WHERE query_id != queryID() ASYNC", "Null", params={})
+        self.kill_all()
         self._root.close()
+
+    def kill_all(self) -> None:
+        """End every running statement."""
+        self._root.query("KILL QUERY WHERE 1 ASYNC", "Null", params={})
 
     def _ask(self, query: str) -> str:
         return str(self._root.query(query, "TSVRaw", params={}).data()).strip()

@@ -21,7 +21,7 @@ from compose.clickhouse.settings import Limits
 ENV_DEFAULT = "COMMONWATT_CLICKHOUSE_PASSWORD"
 ENV_ANALYST = "COMMONWATT_ANALYST_PASSWORD"
 
-_STOP_S = 10.0
+_STOP_S = 5.0
 
 
 class CannotServe(Exception):
@@ -42,7 +42,7 @@ def main(data: Path, host: str, port: int, limits: Limits | None = None) -> int:
 
 
 async def serve(data: Path, host: str, port: int, limits: Limits, passwords: Passwords) -> None:
-    """Serve until SIGTERM or SIGINT; then answer what has begun, for at most 10 s.
+    """Serve until SIGTERM or SIGINT; then answer what has begun, for at most 5 s.
 
     Raises CannotServe, DataInUse or ClickHouseError when it cannot start.
     """
@@ -59,13 +59,14 @@ async def serve(data: Path, host: str, port: int, limits: Limits, passwords: Pas
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         server = Server(engine, limits, passwords, loopback_only=loopback)
         runner = web.AppRunner(
-            server.app, handler_cancellation=True, auto_decompress=False, shutdown_timeout=_STOP_S, access_log=None
+            server.app, handler_cancellation=True, auto_decompress=False, shutdown_timeout=2 * _STOP_S, access_log=None
         )
         await runner.setup()
         await web.SockSite(runner, listener).start()
         address = listener.getsockname()
         print(f"listening on http://{address[0]}:{address[1]}", flush=True)
         await stop.wait()
+        asyncio.get_running_loop().call_later(_STOP_S, server.end_statements)
         await runner.cleanup()
         await server.close()
     finally:
@@ -83,5 +84,5 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except (OSError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
         raise CannotServe(f"Port {port} on {host} cannot be used ({reason}): choose another port.") from None

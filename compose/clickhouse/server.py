@@ -56,6 +56,10 @@ class Server:
         self.app.router.add_get("/ping", self._ping)
         self.app.router.add_route("*", "/", self._handle)
 
+    def end_statements(self) -> None:
+        """End every statement that runs now; its client gets the error QUERY_WAS_CANCELLED."""
+        self._control.submit(self._engine.kill_all)
+
     async def close(self) -> None:
         """Wait until every statement has ended and every body that has arrived is stored."""
         if self._endings:

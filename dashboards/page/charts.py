@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import pairwise
+from typing import Any
 
 from dashboards.macros import Window
 from dashboards.model import Panel
 from dashboards.page.feed import QueryFailed, Table
-from dashboards.page.markup import COLOURS, SHAPE_NAMES
+from dashboards.page.markup import COLOURS, SHAPE_NAMES, Newest
 from dashboards.units import Lang, Style
 
 FONT = "Roboto, system-ui, sans-serif"  # as in style.css; SVG text is measured with it
@@ -46,7 +47,17 @@ def _float(value: object) -> float:
     return float(value)
 
 
-def options(panel: Panel, series: list[Series], window: Window, lang: Lang) -> dict[str, object]:
+def newest(series: list[Series], window: Window) -> list[Newest]:
+    """The newest value of each series; where it is older than the others' by two intervals, since when."""
+    last = max((one.points[-1][0] for one in series), default=0) - 2 * window.interval_ms
+    return [
+        Newest(one.name, value, datetime.fromtimestamp(moment / 1000, UTC) if moment < last else None)
+        for one in series
+        for moment, value in one.points[-1:]
+    ]
+
+
+def options(panel: Panel, series: list[Series], window: Window, lang: Lang) -> dict[str, Any]:
     """Everything that ECharts needs to draw the panel."""
     values = [value for one in series for _, value in one.points]
     log = panel.log_scale and min(values, default=0) > 0 and max(values) / min(values) > LOG_FROM

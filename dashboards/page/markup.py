@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from html import escape
 
@@ -79,8 +81,9 @@ def note(text: str) -> str:
 def failure(reason: str, lang: Lang, *, shown: bool) -> str:
     """Why a panel could not be read, and that it will be tried again."""
     again = (words.STILL if shown else words.AGAIN).of(lang)
-    return tag("p", tag("strong", escape(words.NOT_READ.of(lang)), ". "), escape(f"{reason}. {again}"),
-               _class="cw-failure", role="alert")  # fmt: skip
+    return tag(
+        "p", tag("strong", escape(words.NOT_READ.of(lang)), ". "), escape(f"{reason}. {again}"), _class="cw-failure"
+    )
 
 
 def tile(panel: Panel, table: Table, lang: Lang) -> str:
@@ -115,7 +118,7 @@ def grid(panel: Panel, table: Table, state: State) -> str:
     if not table.rows:
         return note(panel.empty.of(lang))
     head = "".join(tag("th", _column_title(c, lang), scope="col", _class=_align(c)) for c in panel.columns)
-    places = {name: index for index, name in enumerate(table.names)}
+    places = {name: table.column(name) for column in panel.columns for name in _names(column)}
     body = "".join(
         tag("tr", *(_cell(column, row, places, state, first=column is panel.columns[0]) for column in panel.columns))
         for row in table.rows
@@ -140,14 +143,17 @@ def _column_title(column: Column, lang: Lang) -> str:
     return escape(column.title.of(lang)) + unit
 
 
+def _names(column: Column) -> tuple[str, ...]:
+    """Names that a column needs the SQL to yield."""
+    return (column.name, column.link.column) if column.link else (column.name,)
+
+
 def _align(column: Column) -> str | None:
     return "cw-num" if column.unit.style is not Style.TEXT else None
 
 
 def _cell(column: Column, row: Sequence[object], places: Mapping[str, int], state: State, *, first: bool) -> str:
     lang = state.lang
-    if column.name not in places:
-        raise KeyError(column.name)
     value = row[places[column.name]]
     name = "th" if first else "td"
     fixed = {"scope": "row"} if first else {}
@@ -182,21 +188,37 @@ def _cell(column: Column, row: Sequence[object], places: Mapping[str, int], stat
     return tag(name, inner, _class=classes or None, data_column=column.name, data_value=exact(value), **fixed)
 
 
-def legend(panel: Panel, newest: Sequence[tuple[str, float]], lang: Lang) -> str:
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """The newest value of a series, and when it was, for a series that has ended before the others."""
+
+    name: str
+    value: float
+    ended: datetime | None = None
+
+
+def legend(panel: Panel, newest: Sequence[Newest], lang: Lang) -> str:
     """Series with their shape and newest value, the largest first: legend, figures and text alternative in one."""
     items = []
-    order = sorted(range(len(newest)), key=lambda index: -newest[index][1])
+    order = sorted(range(len(newest)), key=lambda index: -newest[index].value)
     for index in order:
-        name, value = newest[index]
+        one = newest[index]
         shape = SHAPES[SHAPE_NAMES[index % len(SHAPE_NAMES)]]
         icon = f'<svg viewBox="0 0 12 12" aria-hidden="true" style="fill:var(--s{index % COLOURS + 1})">{shape}</svg>'
         items.append(
-            tag("li", icon, tag("span", escape(name), _class="cw-name", title=name),
-                tag("span", _figure(figure(value, panel.unit, lang)), _class="cw-last",
-                    data_panel=panel.name, data_series=name, data_value=exact(value)))
+            tag("li", icon, tag("span", escape(one.name), _class="cw-name", title=one.name),
+                _until(one, lang),
+                tag("span", _figure(figure(one.value, panel.unit, lang)), _class="cw-last",
+                    data_panel=panel.name, data_series=one.name, data_value=exact(one.value)))
         )  # fmt: skip
     label = f"{panel.title.of(lang)}, {words.NEWEST.of(lang)}"
     return tag("ul", *items, _class="cw-legend", aria_label=label, tabindex="0")
+
+
+def _until(one: Newest, lang: Lang) -> str:
+    if one.ended is None:
+        return ""
+    return tag("span", escape(words.UNTIL.of(lang).format(time=f"{one.ended:%H:%M}")), _class="cw-until")
 
 
 def _number(value: object) -> float:

@@ -42,7 +42,7 @@ class PanelView:
                 self.chart.options.clear()
                 self.chart.options.update(charts.options(panel, series, window, lang))
                 self.chart.update()
-            newest = [(one.name, one.points[-1][1]) for one in series]
+            newest = charts.newest(series, window)
             content = markup.legend(panel, newest, lang) if newest else markup.note(panel.empty.of(lang))
         elif panel.kind is Kind.STAT:
             content = markup.tile(panel, table, lang)

@@ -41,7 +41,7 @@ class Board:
         with ui.element("header").classes("cw-header"):
             self._top()
             self._choices()
-        with ui.element("main").classes("cw-main").props('id="figures" tabindex="-1"') as main:
+        with ui.element("div").classes("cw-main").props('id="figures" tabindex="-1"') as main:
             self.panels = [PanelView(panel, self.state) for panel in board.panels]
         ui.skip_link(words.SKIP.of(lang), target=main)
         self.speaker = ui.label("").classes("cw-hidden").props('aria-live="polite" role="status"')
@@ -209,7 +209,7 @@ class Board:
             table = await self.feed.ask(self._statement(view.panel.sql, window))
             if state is self.state:  # else the viewer has gone on to something else meanwhile
                 view.show(table, window, state)
-        except QueryFailed as failure:
+        except (QueryFailed, TypeError) as failure:  # no answer, or one that the units cannot carry
             if state is self.state:
                 view.fail(str(failure), state.lang)
 
@@ -239,7 +239,7 @@ class Board:
             "p", sign, tag("strong", escape(word)), tag("span", escape(said)),
             _class=f"cw-chip cw-{level}", data_level=level.value, data_age=age_s,
         )  # fmt: skip
-        if self.level is not None and level is not self.level:
+        if level is not self.level and (self.level is not None or level is Level.ACT):
             self.speaker.text = f"{word}. {said}"
         self.level = level
 

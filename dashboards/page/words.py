@@ -27,6 +27,7 @@ STILL = Text("Shown as last read; trying again.", "Affiché tel que lu en dernie
 AGAIN = Text("Trying again.", "Nouvel essai en cours.")
 FIRST_ROWS = Text("The first {n} rows.", "Les {n} premières lignes.")
 AWAY = Text("in {time}", "dans {time}")
+UNTIL = Text("until {time}", "jusqu’à {time}")
 NONE = Text("none", "aucun")
 NEWEST = Text("newest value", "dernière valeur")
 NOT_FOUND = Text("There is no such dashboard.", "Ce tableau de bord n’existe pas.")

@@ -153,7 +153,7 @@ COMMENT 'The GPU ledger: one interval of one device slice, each exactly once. In
 CREATE TABLE token_usage_store
 (
     cluster LowCardinality(String) COMMENT 'cluster id',
-    endpoint String COMMENT 'host:port of the server that was read',
+    endpoint String COMMENT 'host:port of the server that was read, and its path before /metrics',
     replica LowCardinality(String) COMMENT 'engine within the endpoint',
     model LowCardinality(String) COMMENT 'model: the deployment''s, else as the server prints it',
     team LowCardinality(String) COMMENT 'tenant as the gateway knows it; empty for engines',
@@ -190,7 +190,7 @@ CREATE VIEW token_usage
     minute DateTime('UTC') COMMENT 'minute of the later observation',
     shard LowCardinality(String) COMMENT 'cluster/collector/n that delivered the samples',
     cluster LowCardinality(String) COMMENT 'cluster id',
-    endpoint String COMMENT 'host:port of the server that was read',
+    endpoint String COMMENT 'host:port of the server that was read, and its path before /metrics',
     replica LowCardinality(String) COMMENT 'engine within the endpoint',
     model LowCardinality(String) COMMENT 'model: the deployment''s, else as the server prints it',
     team LowCardinality(String) COMMENT 'tenant as the gateway knows it; empty for engines',

@@ -76,19 +76,24 @@ class LabelReader:
         self._values = values
         self._rows = rows
         self._dictionaries: dict[str, tuple[pa.Array, Int]] = {}
+        self._labels: pa.RecordBatch | None = None
         self._codes = np.empty((0, len(self._COLUMNS) + 1), np.int64)
         self._result = np.empty(0, np.int64)
 
     def read(self, batch: pa.RecordBatch) -> Int:
         """One integer per row. The same array object as before when no label changed since the last tick."""
+        labels = batch.select(self._COLUMNS)
+        if self._labels is not None and labels.equals(self._labels):
+            return self._result
         codes = np.empty((batch.num_rows, len(self._COLUMNS) + 1), np.int64)
         codes[:, -1] = self._cluster
         for position, name in enumerate(self._COLUMNS):
-            column = batch.column(name)
+            column = labels.column(position)
             if pa.types.is_dictionary(column.type):
                 codes[:, position] = self._lookup(name, column.dictionary)[column.indices.to_numpy()]
             else:
                 codes[:, position] = column.to_numpy()
+        self._labels = labels
         if codes.shape == self._codes.shape:
             changed = np.flatnonzero((codes != self._codes).any(axis=1))
             if not len(changed):

@@ -7,12 +7,13 @@ counts is processor time, so other work on the machine does not. `python -m test
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
+from collectors import dcgm_exporter, vllm
 from collectors.dcgm_exporter import DcgmReader
 from collectors.exposition import Family, PageReader
 from collectors.readings import Origin
@@ -39,7 +40,10 @@ _PROF = {
 
 @dataclass(frozen=True)
 class Speed:
-    """Lines per second and core of one parser on one kind of page."""
+    """Lines per second and core of one parser on one kind of page.
+
+    Ours reads the families that are wanted and checks the lines of the others; every family; or goes on to samples.
+    """
 
     page: str
     parser: str
@@ -106,19 +110,25 @@ def prometheus_client(page: bytes) -> int:
 def measure() -> list[Speed]:
     """Every parser on every kind of page, in turns."""
     results = []
-    for name, pages, reader in (
-        ("dcgm-exporter, 8 GPUs", dcgm_pages(), DcgmReader(_ORIGIN)),
-        ("vLLM", vllm_pages(), VllmReader(_ORIGIN)),
+    for name, pages, reader, families in (
+        ("dcgm-exporter, 8 GPUs", dcgm_pages(), DcgmReader(_ORIGIN), dcgm_exporter.FAMILIES),
+        ("vLLM", vllm_pages(), VllmReader(_ORIGIN), vllm.FAMILIES),
     ):
-        every = PageReader(_all_families(pages[0]), lambda _, labels: frozenset(labels.items()))
+        wanted = PageReader(families, _labels)
+        every = PageReader(_all_families(pages[0]), _labels)
         parsers: dict[str, Callable[[bytes], object]] = {
-            "to rows of samples": reader.read,
-            "all families": every.read,
+            "wanted families": wanted.read,
+            "every family": every.read,
+            "as far as samples": reader.read,
             "prometheus-client": prometheus_client,
         }
         for parser, speed in _rounds(pages, parsers).items():
             results.append(Speed(name, parser, speed))
     return results
+
+
+def _labels(_: str, labels: Mapping[str, str]) -> frozenset[tuple[str, str]]:
+    return frozenset(labels.items())
 
 
 def _all_families(page: bytes) -> dict[str, Family]:
@@ -145,13 +155,17 @@ def _rounds(pages: Sequence[bytes], parsers: dict[str, Callable[[bytes], object]
 def main() -> int:
     """Print the table; 1 when the parser is slower than it must be."""
     speeds = measure()
-    slowest = min(speed.lines_per_s for speed in speeds if speed.parser == "to rows of samples")
     print("Lines of exporter pages per second and core")
     for speed in speeds:
         theirs = next(s.lines_per_s for s in speeds if s.page == speed.page and s.parser == "prometheus-client")
         print(f"  {speed.page:24}{speed.parser:22}{speed.lines_per_s:>12,.0f}{speed.lines_per_s / theirs:>8.0f} x")
-    print(f"  goal {GOAL:,}, must exceed {MUST:,}: {'met' if slowest > MUST else 'MISSED'}")
-    return 0 if slowest > MUST else 1
+    ours = [parser for parser in dict.fromkeys(speed.parser for speed in speeds) if parser != "prometheus-client"]
+    slowest = {parser: min(speed.lines_per_s for speed in speeds if speed.parser == parser) for parser in ours}
+    for parser, lines_per_s in slowest.items():
+        goal = "reached" if lines_per_s >= GOAL else "not reached"
+        must = "exceeded" if lines_per_s > MUST else "NOT EXCEEDED"
+        print(f"  {parser}: minimum of {MUST:,} {must}, goal of {GOAL:,} {goal}")
+    return 0 if min(slowest.values()) > MUST else 1
 
 
 if __name__ == "__main__":

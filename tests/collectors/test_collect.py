@@ -127,7 +127,7 @@ async def test_samples_reach_the_topics_whole(broker: str, tmp_path: Path) -> No
     assert 5 <= len(topics.envelopes["fir/c1/0"]) <= 9
     assert {row["device"] for row in gpus} == {"GPU-n1-0", "GPU-n1-1", "GPU-n2-0", "GPU-n2-1"}
     assert {(row["node"], row["job"], row["account"]) for row in gpus} == {("n1", "", ""), ("n2", "42", "rrg-acme")}
-    assert {(row["prompt_tokens"], row["endpoint"]) for row in llm} == {(5, address.removeprefix("http://"))}
+    assert {(row["prompt_tokens"], row["endpoint"]) for row in llm} == {(5, f"{address}/llm".removeprefix("http://"))}
     for device in ("GPU-n1-0", "GPU-n2-1"):
         times = [row["ts"] for row in gpus if row["device"] == device]
         assert all(before < after for before, after in pairwise(times))  # type: ignore[operator]

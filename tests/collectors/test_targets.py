@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from aiohttp import web
-from yarl import URL
 
 from collectors.batches import Timed
 from collectors.readings import Reading
@@ -165,13 +164,12 @@ async def test_credentials_are_used_and_never_shown(caplog: pytest.LogCaptureFix
 
     caplog.set_level(logging.DEBUG)
     async with serving(metrics=handle) as address, Scraper() as scraper:
-        url = str(URL(address).with_user("s3cret").with_password("t0ken") / "metrics") + "?key=hidden"
-        subject = target(url)
+        server = address.removeprefix("http://")
+        subject = target(f"http://s3cret:t0ken@{server}/metrics?key=hidden")
         assert await subject.scrape(scraper) is None
         assert seen == [("Basic czNjcmV0OnQwa2Vu", "key=hidden")]
-        port = URL(address).port
-        assert subject.origin.url == f"http://127.0.0.1:{port}/metrics"
-        assert subject.origin.endpoint == f"127.0.0.1:{port}"
+        assert subject.origin.url == f"{address}/metrics"
+        assert subject.origin.endpoint == server
         shown = repr(subject.defects.take(10)) + repr(subject.origin) + caplog.text
         assert not any(secret in shown for secret in ("s3cret", "t0ken", "hidden"))
 
@@ -198,3 +196,18 @@ def test_a_defect_that_stays_is_not_repeated_at_every_scrape() -> None:
         (REPEAT_MS, "GPU-2"),
     ]
     assert log.take(100) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "endpoint"),
+    [
+        ("http://llm-0:8000/metrics", "llm-0", "llm-0:8000"),
+        ("https://llm.example/metrics", "llm.example", "llm.example:443"),
+        ("http://proxy:9000/llm-1/metrics?x=1", "proxy", "proxy:9000/llm-1"),
+        ("http://[2001:db8::1]:8000/metrics", "2001:db8::1", "[2001:db8::1]:8000"),
+    ],
+)
+def test_names_of_targets(url: str, host: str, endpoint: str) -> None:
+    """A token server is named by host and port, and by the path where several share them."""
+    origin = target(url, kind="vllm").origin
+    assert (origin.host, origin.endpoint) == (host, endpoint)

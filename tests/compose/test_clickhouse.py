@@ -125,7 +125,7 @@ def test_errors_reach_the_client(connected: Client) -> None:
         connected.query("SELECT * FROM nowhere")
     assert error.value.code == 60
     with pytest.raises(Exception, match="FUNCTION_THROW_IF_VALUE_IS_NON_ZERO"):
-        assert connected.query("SELECT number, throwIf(number = 20000000) FROM numbers(30000000)").row_count
+        assert connected.query("SELECT number, throwIf(number = 4000000) FROM numbers(5000000)").row_count
     assert connected.query("SELECT 1").result_rows == [(1,)]
 
 

@@ -100,6 +100,10 @@ def test_analysts_read(clickhouse: ClickHouse, query: str) -> None:
         "SELECT * FROM filesystem('{folder}')",
         "SELECT * FROM '{secret}'",
         "SELECT * FROM `{secret}`",
+        "SELECT * FROM default.`{secret}`",
+        "DESCRIBE TABLE default.`{secret}`",
+        "SELECT 1 IN default.`{secret}`",
+        "SELECT hasColumnInTable('default', '{secret}', 'c1')",
         "SELECT * FROM url('{url}', 'LineAsString')",
         "DESCRIBE TABLE url('{url}')",
         "SELECT * FROM s3('{url}/bucket/key', 'CSV', 'a String')",
@@ -170,6 +174,8 @@ def test_analysts_end_in_time(clickhouse: ClickHouse) -> None:
     assert (answer.status, answer.headers["X-ClickHouse-Exception-Code"]) == (408, "159")
     answer = analyst(clickhouse.url, "SELECT groupArray(number) FROM numbers(1000000000)")
     assert answer.headers["X-ClickHouse-Exception-Code"] == "241"
+    answer = analyst(clickhouse.url, "SELECT repeat('x', 100000) FROM numbers(5000) FORMAT JSON", max_block_size="100")
+    assert answer.headers["X-ClickHouse-Exception-Code"] == "396"
 
 
 def test_analysts_through_the_client(clickhouse: ClickHouse) -> None:

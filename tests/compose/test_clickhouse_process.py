@@ -61,7 +61,7 @@ def test_clean_end(tmp_path: Path, number: signal.Signals) -> None:
     """A signal: what has begun is answered, then exit 0, no complaint, and the data opens again."""
     role = launch(tmp_path / "data")
     answers: list[str] = []
-    slow = "SELECT sleep(1.5) + 7"
+    slow = "SELECT sleep(1) + 7"
     reader = threading.Thread(target=lambda: answers.append(ask(role.url, slow).text))
     reader.start()
     time.sleep(0.5)
@@ -76,20 +76,21 @@ def test_clean_end(tmp_path: Path, number: signal.Signals) -> None:
 
 
 def test_an_endless_query_does_not_hold_up_the_end(tmp_path: Path) -> None:
-    """After ten seconds at most it is ended, too."""
+    """After five seconds it is ended, and its client is told."""
     role = launch(tmp_path / "data")
 
-    def read() -> None:
-        with pytest.raises((OSError, http.client.HTTPException)):
-            ask(role.url, "SELECT sum(sipHash64(number)) FROM numbers(1000000000000)")
-
-    reader = threading.Thread(target=read)
+    endless = "SELECT sum(sipHash64(number)) FROM numbers(1000000000000)"
+    codes: list[str] = []
+    reader = threading.Thread(
+        target=lambda: codes.append(ask(role.url, endless).headers["X-ClickHouse-Exception-Code"])
+    )
     reader.start()
     time.sleep(0.5)
     begin = time.monotonic()
     assert role.stop() == 0
-    assert time.monotonic() - begin < 14
+    assert time.monotonic() - begin < 9
     reader.join()
+    assert codes == ["394"]
 
 
 def test_data_in_use(tmp_path: Path) -> None:
@@ -144,7 +145,8 @@ def test_odd_folder_names(tmp_path: Path) -> None:
     """A name with signs that mean something to the engine is only a name."""
     data = tmp_path / "a b?mode=ro&x#é"
     role = launch(data)
-    assert ask(role.url, "CREATE TABLE t (x Int32) ENGINE = MergeTree ORDER BY x").status == 200
+    assert ask(role.url, "CREATE DATABASE d").status == 200
+    assert ask(role.url, "CREATE TABLE d.t (x Int32) ENGINE = MergeTree ORDER BY x").status == 200
     assert role.stop() == 0
     assert (data / "store").is_dir()
 
@@ -152,17 +154,14 @@ def test_odd_folder_names(tmp_path: Path) -> None:
 def test_limits(tmp_path: Path) -> None:
     """Memory and bodies are bounded: the request fails with a clear error and the server goes on."""
     role = launch(tmp_path / "data")
-    assert ask(role.url, "SELECT value FROM system.server_settings WHERE name = 'max_server_memory_usage'").text == (
-        f"{4 << 30}\n"
-    )
-    hungry = ask(role.url, "SELECT groupArray(number) FROM numbers(1000000000)")
-    assert hungry.headers["X-ClickHouse-Exception-Code"] == "241"
-    whole = ask(role.url, "SELECT repeat('x', 1000000) FROM numbers(3000) FORMAT JSON")
-    assert whole.headers["X-ClickHouse-Exception-Code"] == "396"
-    large = ask(role.url, b" " * (257 << 20))
-    assert (large.status, large.headers["X-ClickHouse-Exception-Code"]) == (413, "229")
-    bomb = subprocess.run(["gzip", "-1"], input=b"\0" * (257 << 20), capture_output=True, check=True).stdout
-    packed = ask(role.url, bomb, query="INSERT INTO t FORMAT RowBinary", headers={"Content-Encoding": "gzip"})
-    assert packed.status in (404, 413)
+    limits = "SELECT value FROM system.server_settings WHERE name = 'max_server_memory_usage'"
+    assert ask(role.url, limits).text == f"{4 << 30}\n"
+    assert ask(role.url, "SELECT getSetting('max_memory_usage')").text == f"{3 << 30}\n"
+    text = b"SELECT 1" + b" " * (257 << 20)
+    packed = subprocess.run(["gzip", "-1"], input=text, capture_output=True, check=True).stdout
+    for body, headers in ((text, {}), (packed, {"Content-Encoding": "gzip"})):
+        answer = ask(role.url, body, headers=headers)
+        assert (answer.status, answer.headers["X-ClickHouse-Exception-Code"]) == (413, "229")
+        assert "larger than 256 MiB; send it in several requests" in answer.text
     assert ask(role.url, "SELECT 1").text == "1\n"
     assert role.stop() == 0

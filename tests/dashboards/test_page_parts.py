@@ -68,8 +68,7 @@ def test_a_gap_is_drawn_as_a_gap() -> None:
     panel = next(panel for panel in BURN.panels if panel.kind is Kind.TIMESERIES)
     start_ms = int(START.timestamp() * 1000)
     drawn = options(panel, series_of(_table([0, 1, 5])), Window(start_ms, start_ms + 600_000, 60_000), "en")
-    (line,) = drawn["series"]  # type: ignore[misc]
-    assert [point[1] for point in line["data"]] == [1.0, 1.0, None, 1.0]
+    assert [point[1] for point in drawn["series"][0]["data"]] == [1.0, 1.0, None, 1.0]
 
 
 def test_tables_of_another_form_are_refused_in_words() -> None:
@@ -88,7 +87,7 @@ def test_text_from_the_database_stays_text() -> None:
     html = markup.grid(panel, table, _state())
     assert "<script" not in html
     assert "&lt;script&gt;" in html
-    assert "<script" not in markup.legend(BURN.panels[6], [(evil, 1.0)], "en")
+    assert "<script" not in markup.legend(BURN.panels[6], [markup.Newest(evil, 1.0)], "en")
     assert "<script" not in markup.failure(evil, "en", shown=False)
 
 

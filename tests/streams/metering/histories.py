@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tests.streams.metering.samples import Observation, Slice, Tenant
 
 MAX_GAP_MS = {"fir": 90_000, "nibi": 45_000}
-T0 = 1_760_000_037_250
-"""A Thursday in October 2025, 37.25 s into a minute."""
+T0 = 1_760_053_837_250
+"""37.25 s into a minute, nine minutes before midnight UTC of 2025-10-10, when prices change."""
 
 TENANTS = (
     Tenant(),

@@ -22,17 +22,23 @@ SETTLE = timedelta(minutes=2)
 
 
 def run_checks(
-    client: Client, config: Config | None = None, *, since: datetime = BEGINNING, rows: int = ROWS
+    client: Client,
+    config: Config | None = None,
+    *,
+    at_rest: bool = False,
+    since: datetime = BEGINNING,
+    rows: int = ROWS,
 ) -> list[CheckResult]:
     """Run every audit over the book from `since` on.
 
-    Without a configuration, prices, rates and agreements are those that the book itself records. `rows` bounds what is
-    recomputed with exact fractions (the newest; the result says how many).
+    Without a configuration, prices, rates and agreements are those that the book itself records. `at_rest`: nobody
+    writes, so the last minutes must agree with the tally, too. `rows` bounds what is recomputed with exact fractions
+    (the newest; the result says how many).
     """
     known = config or reference_tables.read(client)
     scope = Scope(
         since=since,
-        settled_s={cluster: _settled_s(newest) for cluster, newest in client.query(_REACH).result_rows},
+        settled_s={cluster: _settled_s(newest, at_rest) for cluster, newest in client.query(_REACH).result_rows},
         max_gap_s={cluster.id: cluster.max_gap_s for cluster in known.cluster} if known else {},
         rows=rows,
     )
@@ -60,10 +66,10 @@ GROUP BY cluster
 """
 
 
-def _settled_s(newest: datetime) -> int:
+def _settled_s(newest: datetime, at_rest: bool) -> int:
     """Unix second of the end of the last settled minute, given how far a cluster's usage reaches (UTC)."""
-    moment = newest.replace(tzinfo=UTC) - SETTLE
-    return int(moment.timestamp()) // 60 * 60
+    settled = newest + timedelta(minutes=1) if at_rest else newest - SETTLE
+    return int(settled.replace(tzinfo=UTC).timestamp()) // 60 * 60
 
 
 def render(results: Sequence[CheckResult], console: Console) -> None:

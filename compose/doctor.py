@@ -6,7 +6,7 @@ import importlib.metadata
 import importlib.util
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -178,16 +178,14 @@ def _examine_rights(client: Client, user: str) -> Finding:
 
 def _examine_tables(client: Client) -> Finding:
     wanted = {migration.name: migration.checksum for migration in migrate.shipped()}
-    applied: dict[str, str] = {}
+    applied: Sequence[Sequence[str]] = []
     if client.command("EXISTS TABLE commonwatt.schema_migrations"):
         query = "SELECT name, checksum FROM commonwatt.schema_migrations FINAL WHERE done = statements"
-        applied = {name: checksum for name, checksum in client.query(query).result_rows}
-    foreign = [name for name, checksum in applied.items() if wanted.get(name) != checksum]
+        applied = client.query(query).result_rows
+    foreign = [name for name, checksum in applied if wanted.get(name) != checksum]
     if foreign:
-        return Finding(
-            "tables", f"{', '.join(foreign)} is of another Commonwatt", "use the version that made the tables"
-        )
-    missing = [name for name in wanted if name not in applied]
+        return Finding("tables", f"{', '.join(foreign)} is of another version", "use the version that made the tables")
+    missing = [name for name in wanted if name not in {done for done, _ in applied}]
     if missing:
         return Finding("tables", f"not there yet: {', '.join(missing)}", "run `commonwatt migrate`")
     return Finding("tables", f"all {len(wanted)} migrations are applied")

@@ -29,6 +29,11 @@ _PASSING = (
     "ALL_CONNECTION_TRIES_FAILED", "ABORTED", "QUERY_WAS_CANCELLED", "SERVER_OVERLOADED",
 )  # fmt: skip
 
+_INSERT = {
+    "async_insert": 0,  # acknowledged when stored
+    "optimize_on_insert": 0,  # a batch holds each key once; looking for duplicates in it doubles the cost of the insert
+}
+
 
 def _passes(error: BaseException) -> bool:
     """Whether the same call can succeed later (ClickHouse away, overloaded, out of memory or disk)."""
@@ -64,7 +69,7 @@ class Book:
             self.rows += part.num_rows
 
     def _send(self, table: str, columns: list[str], block: bytes) -> None:
-        self._client.raw_insert(table, columns, insert_block=block, settings={"async_insert": 0}, fmt="ArrowStream")
+        self._client.raw_insert(table, columns, insert_block=block, settings=_INSERT, fmt="ArrowStream")
 
     # ---- chain heads -----------------------------------------------------------------------------------------------
 

@@ -69,7 +69,7 @@ AS SELECT
     if(isNaN(s.temperature_c), NULL, s.temperature_c) AS temperature_c,
     l.namespace AS namespace, l.pod AS pod, l.job AS job, l.account AS account
 FROM gpu_samples_store AS s FINAL
-ANY INNER JOIN (SELECT * FROM gpu_series FINAL) AS l ON s.series = l.series
+INNER JOIN (SELECT * FROM gpu_series FINAL) AS l ON s.series = l.series
 COMMENT 'One device slice at one moment, as read from its exporter. Kept 7 days; for longer ranges use gpu_usage';
 
 -- One row per (cluster, device, slice, ts_start); while a row is open it is written again with a later ts_end, and the

@@ -24,6 +24,7 @@ from streams.metering.intervals import (
     MINUTE_MS,
     Bool,
     Float,
+    Index,
     Int,
     energy_until,
     measure_energy,
@@ -31,7 +32,7 @@ from streams.metering.intervals import (
     time_share,
 )
 from streams.metering.labels import UNALLOCATED, LabelReader, LabelSet
-from streams.metering.layout import Layout, Registry
+from streams.metering.layout import Layout, Pieces, Registry
 
 DEFAULT_MAX_GAP_MS = 90_000  # of a cluster that the configuration does not describe
 
@@ -238,17 +239,16 @@ class GpuMeter:
         if not batch.num_rows:
             return
         tick = state.tick = self._read(state, batch)
-        device = self.device
-        t1 = tick.ts_ms[layout.first_row]
-        energy1, power1 = tick.energy_mj[layout.first_row], tick.power_w[layout.first_row]
-        t0 = device.head_ms[layout.devices]
+        device, devices = self.device, layout.device_index
+        t1 = tick.ts_ms[layout.first_row_index]
+        energy1, power1 = tick.energy_mj[layout.first_row_index], tick.power_w[layout.first_row_index]
+        t0, energy0 = device.head_ms[devices].copy(), device.energy_mj[devices].copy()
         first = t0 < 0
         live = ~first & (t1 > t0)
-        slots, position, rows, changed, kept = self._pieces_before(layout)
+        pieces, changed, kept = self._pieces_before(layout)
 
         dt = np.where(live, t1 - t0, 1)
-        energy0 = device.energy_mj[layout.devices]
-        energy, method, reset, jumped = measure_energy(dt, energy0, energy1, device.power_w[layout.devices], power1)
+        energy, method, reset, jumped = measure_energy(dt, energy0, energy1, device.power_w[devices], power1)
         gap = live & (dt > self._max_gap_ms.get(state.cluster, DEFAULT_MAX_GAP_MS))
         bridged = gap & (method == COUNTER) & ~changed & (dt <= MAX_BRIDGE_MS)
         metered = live & (~gap | bridged)
@@ -264,20 +264,23 @@ class GpuMeter:
         )
         self._report_devices(state, layout, gap & ~bridged, t1, "unmetered_gap", "silent for longer than max_gap")
 
-        busy = np.where(rows >= 0, tick.busy[rows], np.where(self.slot.free[slots], 0.0, np.nan))
-        self._extend(state, slots, position, busy, t0, t1, dt, metered, energy, method, energy0, energy1, power1)
+        busy = tick.busy[pieces.row_index]
+        if (pieces.rows < 0).any():
+            busy = np.where(pieces.rows >= 0, busy, np.where(self.slot.free[pieces.slot_index], 0.0, np.nan))
+        self._extend(state, pieces, busy, t0, t1, dt, metered, energy, method, energy0, energy1, power1)
 
         seen = first | live
-        self._reopen(state, layout, slots, position, seen, first | (gap & ~bridged), changed, kept, t1, energy1, power1)
-        at = layout.devices[seen]
-        device.head_ms[at], device.energy_mj[at], device.power_w[at] = t1[seen], energy1[seen], power1[seen]
-        device.tag[at] = layout.tag
+        self._reopen(state, layout, pieces, seen, first | (gap & ~bridged), changed, kept, t1, energy1, power1)
+        if not seen.all():
+            devices, t1, energy1, power1 = layout.devices[seen], t1[seen], energy1[seen], power1[seen]
+        device.head_ms[devices], device.energy_mj[devices], device.power_w[devices] = t1, energy1, power1
+        device.tag[devices] = layout.tag
         self._track_idle(layout, tick, seen)
         self._keep_raw(layout, tick, seen)
 
     def _read(self, state: ShardState, batch: pa.RecordBatch) -> Tick:
         tick = Tick(
-            ts_ms=batch.column("ts").cast(pa.int64()).to_numpy(),
+            ts_ms=batch.column("ts").view(pa.int64()).to_numpy(),
             power_w=_floats(batch, "power_w"),
             energy_mj=_integers(batch, "energy_mj"),
             busy=_floats(batch, "busy"),
@@ -297,21 +300,15 @@ class GpuMeter:
                 values[wrong] = np.nan
         return tick
 
-    def _pieces_before(self, layout: Layout) -> tuple[Int, Int, Int, Bool, Bool]:
+    def _pieces_before(self, layout: Layout) -> tuple[Pieces, Bool, Bool]:
         """The pieces that the message's devices had at their last sample.
 
-        Returns slots, positions in the layout's devices, rows of the message that carry their values (-1: none), which
-        devices changed their labels or slices since, and which of the layout's pieces go on unchanged.
+        Returns them, which devices changed their labels or slices since, and which of the layout's pieces go on
+        unchanged.
         """
-        if (self.device.tag[layout.devices] == layout.tag).all():
+        if (self.device.tag[layout.device_index] == layout.tag).all():
             unchanged = np.zeros(len(layout.devices), np.bool_)
-            return (
-                layout.slots,
-                layout.piece_position,
-                layout.piece_row,
-                unchanged,
-                np.ones(len(layout.slots), np.bool_),
-            )
+            return layout.pieces, unchanged, np.ones(len(layout.slots), np.bool_)
         slot = self.slot
         position_of = np.full(len(self.device), -1, np.int64)
         position_of[layout.devices] = np.arange(len(layout.devices))
@@ -327,10 +324,11 @@ class GpuMeter:
         changed |= np.bincount(position, minlength=len(layout.devices)) != np.bincount(
             layout.piece_position, minlength=len(layout.devices)
         )
-        return slots, position, row_of[slots], changed, kept
+        rows = row_of[slots]
+        return Pieces(slots, position, rows, slots, position, rows), changed, kept
 
     def _extend(
-        self, state: ShardState, slots: Int, position: Int, busy: Float, t0: Int, t1: Int, dt: Int, metered: Bool,
+        self, state: ShardState, pieces: Pieces, busy: Float, t0: Int, t1: Int, dt: Int, metered: Bool,
         energy: Int, method: NDArray[np.int8], energy0: Int, energy1: Int, power1: Float,
     ) -> None:  # fmt: skip
         """Add the intervals [t0, t1) of the metered devices to the rows of their pieces, cut at minutes."""
@@ -340,16 +338,18 @@ class GpuMeter:
         while active.any():
             end = np.minimum(t1, (start // MINUTE_MS + 1) * MINUTE_MS)
             last = end == t1
-            until = np.where(active, energy_until(energy, dt, end - t0), 0)
-            chosen = active[position]
-            s, q = (slots, position) if chosen.all() else (slots[chosen], position[chosen])
+            until = energy if last.all() else energy_until(energy, dt, end - t0)
+            slots, s, q, part = pieces.slots, pieces.slot_index, pieces.position_index, busy
+            if not active.all():
+                chosen = active[pieces.position]
+                slots, q, part = pieces.slots[chosen], pieces.position[chosen], busy[chosen]
+                s = slots
             shares = (slot.lower[s], slot.upper[s], slot.denominator[s])
             ns = time_share(start[q], end[q], *shares)
-            self._begin_rows(state, s, start[q], method[q])
+            self._begin_rows(state, slots, s, start[q], method[q])
             slot.end_ms[s] = end[q]
             slot.gpu_ns[s] += ns
             slot.energy_mj[s] += share_of((until - used)[q], *shares)
-            part = busy if chosen.all() else busy[chosen]
             known = ~np.isnan(part)
             slot.busy_ns[s] += np.rint(np.where(known, part, 0.0) * ns).astype(np.int64)
             slot.busy_known_ns[s] += np.where(known, ns, 0)
@@ -361,23 +361,23 @@ class GpuMeter:
             slot.touched[s] = True
             start, used, active = end, until, active & ~last
 
-    def _begin_rows(self, state: ShardState, slots: Int, start_ms: Int, method: NDArray[np.int8]) -> None:
+    def _begin_rows(self, state: ShardState, slots: Int, index: Index, start_ms: Int, method: NDArray[np.int8]) -> None:
         """Where the interval to come cannot join the open row, close that row and begin one at start_ms."""
         slot = self.slot
-        begun = slot.end_ms[slots] > slot.start_ms[slots]
+        begun = slot.end_ms[index] > slot.start_ms[index]
         other = (
-            (slot.start_ms[slots] // MINUTE_MS != start_ms // MINUTE_MS)
-            | (slot.method[slots] != method)
-            | (slot.shard[slots] != state.number)
+            (slot.start_ms[index] // MINUTE_MS != start_ms // MINUTE_MS)
+            | (slot.method[index] != method)
+            | (slot.shard[index] != state.number)
         )
         fresh = begun & other
         if fresh.any():
             self._close(slots[fresh])
             self._begin(state, slots[fresh], slot.label[slots[fresh]], start_ms[fresh])
-        slot.shard[slots] = state.number
+        slot.shard[index] = state.number
 
     def _reopen(
-        self, state: ShardState, layout: Layout, old: Int, old_position: Int, seen: Bool, anew: Bool, changed: Bool,
+        self, state: ShardState, layout: Layout, before: Pieces, seen: Bool, anew: Bool, changed: Bool,
         kept: Bool, t1: Int, energy1: Int, power1: Float,
     ) -> None:  # fmt: skip
         """Begin the rows that start at t1: of devices seen anew, and of pieces whose labels or slices changed."""
@@ -390,8 +390,8 @@ class GpuMeter:
         to_open = layout.slots[opening]
         remaining = np.zeros(len(slot), np.bool_)
         remaining[layout.slots] = True
-        leaving = gone[old_position]
-        vanished = old[leaving & ~remaining[old]]
+        leaving = gone[before.position]
+        vanished = before.slots[leaving & ~remaining[before.slots]]
         slot.ended[vanished] = True
         slot.touched[vanished] = True
         self._close(vanished)
@@ -424,16 +424,16 @@ class GpuMeter:
             self._closed.append({name: getattr(self.slot, name)[slots] for name in _ROW})
 
     def _track_idle(self, layout: Layout, tick: Tick, seen: Bool) -> None:
-        slot = self.slot
-        busy = tick.busy[layout.piece_row]
-        idle = self.registry.label.held[layout.labels] & (layout.piece_row >= 0) & (busy < self._idle_below)
-        since = slot.idle_since_ms[layout.slots]
-        now = tick.ts_ms[layout.first_row][layout.piece_position]
+        slot, pieces = self.slot, layout.pieces
+        busy = tick.busy[pieces.row_index]
+        idle = self.registry.label.held[layout.labels] & (pieces.rows >= 0) & (busy < self._idle_below)
+        since = slot.idle_since_ms[pieces.slot_index]
+        now = tick.ts_ms[layout.first_row_index][pieces.position_index]
         fresh = np.where(idle, np.where(since < 0, now, since), -1)
-        slot.idle_since_ms[layout.slots] = np.where(seen[layout.piece_position], fresh, since)
+        slot.idle_since_ms[pieces.slot_index] = np.where(seen[pieces.position_index], fresh, since)
 
     def _keep_raw(self, layout: Layout, tick: Tick, seen: Bool) -> None:
-        accepted = seen[layout.position]
+        accepted = seen[layout.row_position_index].copy()
         if len(layout.repeated_rows):
             accepted[layout.repeated_rows] = False
         columns = (

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 Int = NDArray[np.int64]
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
+Index = Int | slice
 
 MINUTE_MS = 60_000
 NS_PER_MS = 1_000_000
@@ -52,6 +53,8 @@ def measure_energy(dt_ms: Int, energy0_mj: Int, energy1_mj: Int, power0_w: Float
     reset = counted & (delta < 0)
     jumped = delta > MAX_POWER_W * (dt_ms + COUNTER_SLACK_MS)
     by_counter = counted & ~reset & ~jumped
+    if by_counter.all():
+        return Energy(delta, np.full(len(delta), COUNTER, np.int8), reset, jumped)
     mean_power_w = (power0_w + power1_w) / 2
     by_power = ~by_counter & ~np.isnan(mean_power_w)
     trapezoid = np.rint(np.where(by_power, mean_power_w, 0.0) * dt_ms).astype(np.int64)
@@ -71,6 +74,8 @@ def energy_until(energy_mj: Int, dt_ms: Int, elapsed_ms: Int) -> Int:
 
 def share_of(amount: Int, lower: Int, upper: Int, denominator: Int) -> Int:
     """The part of an amount between the cumulative shares lower/denominator and upper/denominator."""
+    if (denominator == 1).all():  # whole devices, nearly always: integer division is the slowest thing here
+        return amount * (upper - lower)
     return amount * upper // denominator - amount * lower // denominator
 
 
@@ -80,6 +85,8 @@ def time_share(start_ms: Int, end_ms: Int, lower: Int, upper: Int, denominator: 
     Cut at cumulative shares of absolute time, so that it does not matter into how many intervals a period was split:
     3/7 of any 70 s are 30 s, to the nanosecond. Whole multiples of `denominator` ms divide evenly and are left out.
     """
+    if (denominator == 1).all():
+        return (end_ms - start_ms) * NS_PER_MS * (upper - lower)
     phase_ms = start_ms % denominator
     before = share_of(phase_ms * NS_PER_MS, lower, upper, denominator)
     return share_of((phase_ms + end_ms - start_ms) * NS_PER_MS, lower, upper, denominator) - before

@@ -1,11 +1,11 @@
 """Label sets of device slices: read once per shard while they stay the same, then only an index per row.
 
-A shard sends the same devices with the same labels tick after tick. `LabelReader` keeps the previous tick's
-dictionary codes and looks only at rows that differ, so that the work per row and tick is an array comparison.
+A shard sends the same devices with the same labels tick after tick. `LabelReader` keeps the previous tick's labels:
+mostly they are equal as they stand in the message, else it looks only at the rows that differ.
 """
 
-from dataclasses import dataclass
 from hashlib import blake2b
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,8 +20,7 @@ ROW_LABELS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class LabelSet:
+class LabelSet(NamedTuple):
     """Who and what a slice was during a row."""
 
     cluster: str
@@ -93,17 +92,17 @@ class LabelReader:
                 codes[:, position] = self._lookup(name, column.dictionary)[column.indices.to_numpy()]
             else:
                 codes[:, position] = column.to_numpy()
-        self._labels = labels
         if codes.shape == self._codes.shape:
             changed = np.flatnonzero((codes != self._codes).any(axis=1))
             if not len(changed):
+                self._labels = labels
                 return self._result
             result = self._result.copy()
         else:
             changed = np.arange(len(codes))
             result = np.empty(len(codes), np.int64)
         result[changed] = [self._rows.code(tuple(row)) for row in codes[changed].tolist()]
-        self._codes, self._result = codes, result
+        self._labels, self._codes, self._result = labels, codes, result
         return result
 
     def _lookup(self, name: str, dictionary: pa.Array) -> Int:

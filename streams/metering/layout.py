@@ -3,13 +3,14 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from streams.metering.columns import Columns
-from streams.metering.intervals import Int
+from streams.metering.intervals import Index, Int
 from streams.metering.labels import ROW_LABELS, Interner, LabelReader, LabelSet
 
 
@@ -42,12 +43,37 @@ class Layout:
     """(p) cumulative share of each piece: from lower/denominator to upper/denominator of its device."""
     repeated_rows: Int
     """Rows left out because their slice stands in the message twice."""
+    device_index: Index
+    first_row_index: Index
+    row_position_index: Index
+    pieces: "Pieces"
+    """`devices`, `first_row`, `position` and the pieces again, in the form in which numpy works fastest with them."""
     tag: int
     """Identity of this layout."""
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Pieces(NamedTuple):
+    """Pieces of the devices of a message as they were at some moment, (p) each."""
+
+    slots: Int
+    """Slot of each piece."""
+    position: Int
+    """Position of its device in the layout's `devices`."""
+    rows: Int
+    """Row of the message that carries its own values, -1 where there is none."""
+    slot_index: Index
+    position_index: Index
+    row_index: Index
+
+
+def index_of(indexes: Int) -> Index:
+    """Consecutive indexes as a slice: numpy then works in place instead of gathering and scattering."""
+    if len(indexes) and (np.diff(indexes) == 1).all():
+        return slice(int(indexes[0]), int(indexes[-1]) + 1)
+    return indexes
+
+
+class Piece(NamedTuple):
     """One part of one device."""
 
     label: int
@@ -69,7 +95,9 @@ class Registry:
         self._pieces: dict[tuple[int, ...], list[Piece]] = {}
         self._layouts = 0
         self.labels: list[LabelSet] = []
-        self.label = Columns(device=(np.int64, -1), slot=(np.int64, -1), held=(np.bool_, False))
+        self.label = Columns(
+            device=(np.int64, -1), slot=(np.int64, -1), held=(np.bool_, False), whole=(np.bool_, False)
+        )
         self.new_series: list[tuple[int, LabelSet, str]] = []
 
     def reader(self, cluster: str) -> LabelReader:
@@ -84,6 +112,7 @@ class Registry:
             self.label.device[index] = self._device_index.code((label.cluster, label.device))
             self.label.slot[index] = self._slot_index.code((label.cluster, label.device, label.slice))
             self.label.held[index] = bool(label.pod or label.job)
+            self.label.whole[index] = label.share_num == label.share_den
         return index
 
     def layout(self, cluster: str, rows: Int, batch: pa.RecordBatch) -> Layout:
@@ -93,26 +122,33 @@ class Registry:
         series = self._row.series[rows]
         _, first = np.unique(self.label.slot[labels], return_index=True)
         kept = np.sort(first)
-        devices, first_kept, inverse, counts = np.unique(
-            self.label.device[labels[kept]], return_index=True, return_inverse=True, return_counts=True
-        )
+        devices, first_kept, counts = np.unique(self.label.device[labels[kept]], return_index=True, return_counts=True)
+        first_row = kept[first_kept]
         position = np.searchsorted(devices, self.label.device[labels])
-        pieces, piece_position, piece_row = self._cut(labels, kept, inverse, counts)
+        piece_labels, lower, upper, denominator, piece_position, piece_row = self._cut(
+            labels, first_row, kept, position, counts
+        )
+        slots = self.label.slot[piece_labels]
         self._layouts += 1
-        piece_labels = np.array([piece.label for piece in pieces], np.int64)
         return Layout(
             devices=devices,
-            first_row=kept[first_kept],
+            first_row=first_row,
             position=position,
             series=series,
-            slots=self.label.slot[piece_labels],
+            slots=slots,
             labels=piece_labels,
             piece_position=piece_position,
             piece_row=piece_row,
-            lower=np.array([piece.lower for piece in pieces], np.int64),
-            upper=np.array([piece.upper for piece in pieces], np.int64),
-            denominator=np.array([piece.denominator for piece in pieces], np.int64),
+            lower=lower,
+            upper=upper,
+            denominator=denominator,
             repeated_rows=np.setdiff1d(np.arange(len(labels)), kept),
+            device_index=index_of(devices),
+            first_row_index=index_of(first_row),
+            row_position_index=index_of(position),
+            pieces=Pieces(
+                slots, piece_position, piece_row, index_of(slots), index_of(piece_position), index_of(piece_row)
+            ),
             tag=self._layouts,
         )
 
@@ -142,20 +178,24 @@ class Registry:
             bounds.append(bounds[-1] + share)
         return [Piece(label, bounds[i], bounds[i + 1], bounds[-1]) for i, label in enumerate(labels)]
 
-    def _cut(self, labels: Int, kept: Int, inverse: Int, counts: Int) -> tuple[list[Piece], Int, Int]:
-        rows_of: list[list[int]] = [[] for _ in counts]
-        for row, position in zip(kept.tolist(), inverse.tolist(), strict=True):
-            rows_of[position].append(row)
-        pieces: list[Piece] = []
-        positions: list[int] = []
-        piece_rows: list[int] = []
-        for position, rows in enumerate(rows_of):
+    def _cut(self, labels: Int, first_row: Int, kept: Int, position: Int, counts: Int) -> Int:
+        """The pieces of the devices of a message, ordered by device: (6, p) label, lower, upper, denominator, position,
+        row. Whole devices, nearly all of them, are cut without a loop."""
+        whole = (counts == 1) & self.label.whole[labels[first_row]]
+        rows_of: dict[int, list[int]] = {device: [] for device in np.flatnonzero(~whole).tolist()}
+        divided = kept[~whole[position[kept]]]
+        for row, device in zip(divided.tolist(), position[divided].tolist(), strict=True):
+            rows_of[device].append(row)
+        cut = []
+        for device, rows in rows_of.items():
             row_of = {int(labels[row]): row for row in rows}
             for piece in self.pieces(list(row_of)):
-                pieces.append(piece)
-                positions.append(position)
-                piece_rows.append(row_of.get(piece.label, -1))
-        return pieces, np.array(positions, np.int64), np.array(piece_rows, np.int64)
+                cut.append((*piece, device, row_of.get(piece.label, -1)))
+        simple = np.zeros((int(whole.sum()), 6), np.int64)
+        simple[:, 0], simple[:, 2:4] = labels[first_row[whole]], 1
+        simple[:, 4], simple[:, 5] = np.flatnonzero(whole), first_row[whole]
+        pieces = np.concatenate([simple, np.array(cut, np.int64).reshape(-1, 6)])
+        return pieces[np.argsort(pieces[:, 4], kind="stable")].T.copy()
 
     def _learn(self, cluster: str, rows: Int, batch: pa.RecordBatch) -> None:
         """Make every new row code of the message known."""
@@ -164,11 +204,18 @@ class Registry:
         codes, where = np.unique(rows, return_index=True)
         new = self._row.label[codes] < 0
         codes, where = codes[new], where[new]
-        columns = batch.select([*ROW_LABELS, "busy_source"]).take(pa.array(where))
-        for code, row in zip(codes.tolist(), columns.to_pylist(), strict=True):
-            busy_source = row.pop("busy_source")
-            label = LabelSet(cluster=cluster, **row)
+        if not len(codes):
+            return
+        rows_met = batch.select([*ROW_LABELS, "busy_source"]).take(pa.array(where))
+        columns = [_plain(column).to_pylist() for column in rows_met.columns]
+        for code, *row, busy_source in zip(codes.tolist(), *columns, strict=True):
+            label = LabelSet(cluster, *row)
             series = label.series(busy_source)
             self._row.label[code] = self.label_index(label)
             self._row.series[code] = series
             self.new_series.append((series, label, busy_source))
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    """The values of a column; Arrow turns dictionary-encoded ones into Python objects fifty times slower."""
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column

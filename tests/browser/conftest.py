@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, sync_playwright
 from tests.browser import chromium
 from tests.dashboards import servers
 
-REFRESH_S = 1.0
+REFRESH_S = 2.0
 
 
 @pytest.fixture(scope="module")

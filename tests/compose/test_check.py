@@ -285,6 +285,9 @@ def test_open_minutes_are_not_compared_with_the_tally(clickhouse: Any) -> None:
     del ledger.unit_costs_store[-10:]
     ledger.subsidy_burn_store.clear()
     assert failing(audits(clickhouse, ledger)) == {}
+    at_rest = {result.name: result for result in run_checks(clickhouse.client, config(), at_rest=True)}
+    assert failing(at_rest).keys() == {"tokens of the tally equal the book", "costs of the tally equal the book"}
+    assert at_rest["tokens of the tally equal the book"].faults == 4
 
 
 def test_a_restart_is_no_fault(clickhouse: Any) -> None:

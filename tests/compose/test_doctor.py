@@ -64,8 +64,8 @@ def written(folder: Path, *urls: str, more: str = "") -> Path:
     file = folder / "c.toml"
     quoted = ", ".join(f'"{url}"' for url in urls)
     file.write_text(
-        f'{more}\n[[cluster]]\nid = "fir"\ncountry = "CA"\n[[cluster.target]]\nkind = "dcgm-exporter"\nurls = [{quoted}]\n'
-        'interval = "2s"\n'
+        f'{more}\n[[cluster]]\nid = "fir"\ncountry = "CA"\n'
+        f'[[cluster.target]]\nkind = "dcgm-exporter"\nurls = [{quoted}]\ninterval = "2s"\n'
     )
     return file
 

@@ -1,0 +1,537 @@
+"""Protects the main job on targets of one's own: `commonwatt up` on pages whose counters are set by hand.
+
+Every page goes through four stages (`STAGES`): a start, an advance, a break (driver reload, another tenant, a restarted
+server) and another advance. Between two stages each page is read several times, so what the ledger must hold follows
+from the stages alone; how long each lasted is taken from the times of the recorded samples.
+
+Prices are chosen for paper. On fir a GPU-second costs CAD 0.001 and an energy of 8 mJ CAD 1e-9: a purchase of 8766 over
+one year of 8,766 hours is 1 an hour, with 2.60 for operation 3.60 an hour; 0.36 a kWh at a PUE of 1.25 is 0.45 per
+3.6e9 mJ. On oak a GPU-second costs USD 0.001, which is CAD 0.0014.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clickhouse_connect.driver.client import Client
+
+from compose import client as clients
+from tests.collectors.exporters import refused
+from tests.compose.command import commonwatt, rows, up
+from tests.compose.pages import Pages, serving
+from tests.roles import running
+
+H100 = 'modelName="NVIDIA H100 80GB HBM3",Hostname="fir-g001"'
+POWER_W = 400
+READS = 3  # of each page in each stage
+
+# mJ, stage by stage; the third of GPU-whole is a driver reload. Steps of slices divide by 7.
+WHOLE_MJ = (5_000_000, 5_360_000, 40_000, 400_000)
+TENANT_MJ = (1_000_000, 1_700_000, 1_900_000, 2_000_000)
+MIG_MJ = (10_000_000, 10_700_000, 10_770_000, 10_777_000)
+PART_MJ = (2_000_000, 2_070_000, 2_077_000, 2_147_000)
+AMD_UJ = (7_000_000_999, 7_000_360_500, 7_000_361_499, 7_004_000_000)  # in the ledger whole mJ, rounded down
+
+# prompt, cached, generation, requests; the third stage is a new process
+CHAT = ((1000, 100, 500, 10), (1500, 150, 700, 14), (40, 5, 20, 1), (240, 30, 120, 6))
+CHAT_SERVED = (500 + 40 + 200, 50 + 5 + 25, 200 + 20 + 100, 4 + 1 + 5)
+POOL = ((150, 0, 15, 2), (550, 0, 115, 4), (650, 0, 215, 6), (1350, 0, 415, 9))
+ACME = ((100, 10), (400, 110), (400, 110), (1000, 310))
+LAB = ((50, 5), (150, 5), (250, 105), (350, 105))
+ACME_SERVED = (900, 300)
+LAB_SERVED = (300, 100)
+
+CONFIG = """
+[[cluster]]
+id = "fir"
+country = "CA"
+pue = 1.25
+[[cluster.target]]
+kind = "dcgm-exporter"
+urls = ["{url}/whole", "{url}/tenant", "{url}/mig", "{url}/part", "{dead}"]
+interval = "1s"
+[[cluster.target]]
+kind = "vllm"
+urls = ["{url}/chat"]
+interval = "1s"
+deployment = "chat"
+[[cluster.target]]
+kind = "vllm"
+urls = ["{url}/pool"]
+interval = "1s"
+deployment = "pool"
+[[cluster.target]]
+kind = "litellm"
+urls = ["{url}/gateway"]
+interval = "1s"
+deployment = "pool"
+
+[[cluster]]
+id = "oak"
+country = "US"
+[[cluster.target]]
+kind = "amd-device-metrics-exporter"
+urls = ["{url}/amd"]
+interval = "1s"
+
+[[deployment]]
+id = "chat"
+cluster = "fir"
+model = "big"
+match = {{ namespace = "chat" }}
+agreement = "acme"
+[[deployment]]
+id = "pool"
+cluster = "fir"
+model = "small"
+match = {{ namespace = "pool" }}
+shared = true
+
+[[price]]
+id = "fir-h100"
+cluster = "fir"
+gpu_model = "NVIDIA H100*"
+basis = "owned"
+capex = "8766"
+lifetime_years = 1
+opex_per_gpu_hour = "2.60"
+energy_per_kwh = "0.36"
+effective_from = 2026-01-01
+[[price]]
+id = "oak-mi300x"
+cluster = "oak"
+gpu_model = "*MI300X*"
+basis = "rented"
+per_gpu_hour = "3.60"
+currency = "USD"
+effective_from = 2026-01-01
+[[fx_rate]]
+base = "USD"
+quote = "CAD"
+rate = "1.40"
+effective_from = 2026-01-01
+
+[[programme]]
+id = "fund"
+budget = "1000000"
+starts = 2026-01-01
+ends = 2036-12-31
+[[agreement]]
+id = "acme"
+programme = "fund"
+recipient = "Acme AI Inc."
+rule = {{ kind = "cost_share", share = "2/3", elsewhere = "1/2" }}
+cap = "500"
+starts = 2026-01-01
+ends = 2036-12-31
+match = [{{ namespace = "acme-*" }}, {{ team = "acme" }}]
+[[agreement]]
+id = "lab"
+programme = "fund"
+recipient = "A university"
+rule = {{ kind = "credits" }}
+cap = "50"
+starts = 2026-01-01
+ends = 2036-12-31
+match = [{{ namespace = "lab-*" }}, {{ team = "lab" }}]
+"""
+
+
+def dcgm(device: str, energy_mj: int, *slices: str, busy: float = 0.5) -> str:
+    """A device's series, once for each of its slices (labels of instance and holder), as dcgm-exporter repeats them."""
+    page = ""
+    for labels in slices:
+        identity = f'gpu="0",UUID="{device}",{H100}{labels}'
+        page += f"DCGM_FI_DEV_POWER_USAGE{{{identity}}} {POWER_W}\n"
+        page += f"DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION{{{identity}}} {energy_mj}\n"
+        page += f"DCGM_FI_PROF_GR_ENGINE_ACTIVE{{{identity}}} {busy}\n"
+    return page
+
+
+def held(namespace: str, pod: str, profile: str = "", instance: int = 0) -> str:
+    """Labels of a holder, and of the MIG instance that it holds."""
+    mig = f',GPU_I_PROFILE="{profile}",GPU_I_ID="{instance}"' if profile else ""
+    return f'{mig},namespace="{namespace}",pod="{pod}",container="main"'
+
+
+def amd(energy_uj: int) -> str:
+    labels = 'gpu_id="0",serial_number="AMD-1",hostname="oak-1",card_series="AMD Instinct MI300X",pod="p",namespace="acme-us"'
+    return f"gpu_package_power{{{labels}}} {POWER_W}\ngpu_energy_consumed{{{labels}}} {energy_uj}\n"
+
+
+def vllm(started_s: float, prompt: int, cached: int, generation: int, requests: int) -> str:
+    labels = 'engine="0",model_name="m"'
+    return (
+        f"process_start_time_seconds {started_s:.3f}\n"
+        f"vllm:prompt_tokens_total{{{labels}}} {prompt}\n"
+        f"vllm:prompt_tokens_cached_total{{{labels}}} {cached}\n"
+        f"vllm:generation_tokens_total{{{labels}}} {generation}\n"
+        f'vllm:request_success_total{{{labels},finished_reason="stop"}} {requests}\n'
+    )
+
+
+def litellm(**teams: tuple[int, int]) -> str:
+    page = "process_start_time_seconds 1.7e9\n"
+    for team, (prompt, generation) in teams.items():
+        page += f'litellm_input_tokens_metric_total{{team="{team}",model="m",end_user="None"}} {prompt}\n'
+        page += f'litellm_output_tokens_metric_total{{team="{team}",model="m",end_user="None"}} {generation}\n'
+    return page
+
+
+def stage(number: int, chat_started_s: float) -> dict[str, str]:
+    """All pages of one stage."""
+    tenant = held("lab-a", "train-1") if number < 2 else held("acme-b", "train-2")
+    return {
+        "/whole": dcgm("GPU-whole", WHOLE_MJ[number], held("chat", "chat-0")),
+        "/tenant": dcgm("GPU-tenant", TENANT_MJ[number], tenant),
+        "/mig": dcgm(
+            "GPU-mig", MIG_MJ[number], held("pool", "p-0", "3g.40gb", 1), held("lab-b", "nb", "4g.40gb", 2), busy=0.25
+        ),
+        "/part": dcgm("GPU-part", PART_MJ[number], held("pool", "p-1", "3g.40gb", 1)),
+        "/amd": amd(AMD_UJ[number]),
+        "/chat": vllm(chat_started_s, *CHAT[number]),
+        "/pool": vllm(1.7e9, *POOL[number]),
+        "/gateway": litellm(acme=ACME[number], lab=LAB[number]),
+    }
+
+
+STAGES = 4
+BREAK = 2
+
+
+def away_from_the_minute() -> None:
+    """Counters are stepped within a minute, so that no step is divided among two rows and paper needs no floors."""
+    while not 2 < time.time() % 60 < 55:
+        time.sleep(0.1)
+
+
+@dataclass(frozen=True)
+class Book:
+    """What one run of `commonwatt up` left behind."""
+
+    folder: Path
+    config: Path
+    dead: str
+    running: list[dict[str, str]]
+    """Answer to `commonwatt sql` while it ran."""
+    client: Client
+    usage: list[dict[str, Any]]
+    tokens: list[dict[str, Any]]
+    costs: list[dict[str, Any]]
+    seen_ms: dict[str, list[tuple[int, str, int]]]
+    """device -> its samples: time, pod of the first slice, energy counter."""
+
+    def of(self, device: str, **more: object) -> list[dict[str, Any]]:
+        """Ledger rows of a device, oldest first."""
+        return [
+            row
+            for row in self.usage
+            if row["device"] == device and all(row[name] == value for name, value in more.items())
+        ]
+
+    def span_ms(self, device: str) -> int:
+        samples = self.seen_ms[device]
+        return samples[-1][0] - samples[0][0]
+
+
+def ms(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
+
+
+def gpu_ms(found: list[dict[str, Any]]) -> Fraction:
+    return sum((Fraction(row["gpu_seconds"]) * 1000 for row in found), Fraction(0))
+
+
+def energy_mj(found: list[dict[str, Any]]) -> int:
+    return int(sum(row["energy_j"] for row in found) * 1000)
+
+
+def nano(amount: Decimal) -> int:
+    return int(amount * 10**9)
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Book]:
+    """One run of `commonwatt up` through all stages, ended by Ctrl-C; then its book at rest."""
+    place = tmp_path_factory.mktemp("up")
+    folder, config, dead = place / "data", place / "config.toml", refused()
+    with serving() as pages:
+        config.write_text(CONFIG.format(url=pages.url, dead=dead))
+        started_s = time.time() - 3600
+        pages.show(stage(0, started_s))
+        options = ("--config", config, "--data", folder, "--page-port", 0, "--clickhouse-port", 0, "--for", "10m")
+        with up(*options, log=place / "up.log") as platform:
+            pages.wait_read(READS)
+            for number in range(1, STAGES):
+                away_from_the_minute()
+                time.sleep(0.3)  # no page of the stage before is on its way when the new process starts
+                if number == BREAK:
+                    started_s = time.time()
+                pages.show(stage(number, started_s))
+                pages.wait_read(READS)
+            asked = wait_stored(folder)
+            assert platform.end() == 0, platform.said()
+            assert "What was metered" in platform.said()
+    with running("compose.clickhouse", "--data", str(folder / "clickhouse"), "--port", "0", log=place / "rest.log") as rest:
+        client = clients.connect(rest.url)
+        yield Book(
+            folder, config, dead, asked, client,
+            usage=select(client, "SELECT * FROM gpu_usage ORDER BY device, ts_start, slice"),
+            tokens=select(client, "SELECT * FROM token_usage ORDER BY endpoint, team, ts_start"),
+            costs=select(client, "SELECT * FROM unit_costs ORDER BY minute, cluster, model, agreement"),
+            seen_ms=samples(client),
+        )  # fmt: skip
+        client.close()
+
+
+def wait_stored(folder: Path) -> list[dict[str, str]]:
+    """Ask a running Commonwatt until the last stage is in the book."""
+    query = "SELECT layer, sum(prompt_tokens) AS prompt, sum(generation_tokens) AS generation FROM token_usage GROUP BY layer ORDER BY layer"
+    deadline = time.monotonic() + 30
+    while True:
+        answer = rows(query, folder)
+        done = [(row["layer"], int(row["prompt"])) for row in answer]
+        if done == [("engine", CHAT_SERVED[0] + 1200), ("gateway", 1200)] or time.monotonic() > deadline:
+            return answer
+
+
+def select(client: Client, query: str) -> list[dict[str, Any]]:
+    return list(client.query(query).named_results())
+
+
+def samples(client: Client) -> dict[str, list[tuple[int, str, int]]]:
+    found: dict[str, list[tuple[int, str, int]]] = defaultdict(list)
+    for row in select(
+        client, "SELECT device, ts, min(pod) AS pod, any(energy_mj) AS energy_mj FROM gpu_samples GROUP BY device, ts ORDER BY ts"
+    ):
+        found[row["device"]].append((ms(row["ts"]), row["pod"], row["energy_mj"]))
+    return found
+
+
+def test_it_can_be_asked_while_it_runs(book: Book) -> None:
+    """`commonwatt sql` beside a running `up`: the tokens of the last stage, exactly."""
+    assert [{name: row[name] for name in row} for row in book.running] == [
+        {
+            "layer": "engine",
+            "prompt": str(CHAT_SERVED[0] + ACME_SERVED[0] + LAB_SERVED[0]),
+            "generation": str(CHAT_SERVED[2] + ACME_SERVED[1] + LAB_SERVED[1]),
+        },
+        {
+            "layer": "gateway",
+            "prompt": str(ACME_SERVED[0] + LAB_SERVED[0]),
+            "generation": str(ACME_SERVED[1] + LAB_SERVED[1]),
+        },
+    ]
+
+
+def test_every_page_was_recorded_as_it_was_shown(book: Book) -> None:
+    """Each stage stands in the samples several times; what was not there was not sampled."""
+    counters = {"GPU-whole": WHOLE_MJ, "GPU-tenant": TENANT_MJ, "GPU-mig": MIG_MJ, "GPU-part": PART_MJ}
+    counters["AMD-1"] = tuple(uj // 1000 for uj in AMD_UJ)
+    assert book.seen_ms.keys() == counters.keys()
+    for device, stages in counters.items():
+        shown = [energy for _, _, energy in book.seen_ms[device]]
+        assert list(dict.fromkeys(shown)) == list(stages)
+        assert min(shown.count(energy) for energy in stages) >= READS - 1
+
+
+@pytest.mark.parametrize("device", ["GPU-whole", "GPU-tenant", "GPU-mig", "GPU-part", "AMD-1"])
+def test_the_rows_of_a_device_tile_the_time_from_its_first_sample_to_its_last(book: Book, device: str) -> None:
+    """Exactly, whatever happened in between: no moment left out, none counted twice."""
+    assert gpu_ms(book.of(device)) == book.span_ms(device) > 5000
+    for name in {row["slice"] for row in book.of(device)}:
+        pieces = book.of(device, slice=name)
+        ends = [pieces[0]["ts_start"]] + [row["ts_end"] for row in pieces]
+        assert [row["ts_start"] for row in pieces] == ends[:-1]
+        assert (ms(ends[0]), ms(ends[-1])) == (book.seen_ms[device][0][0], book.seen_ms[device][-1][0])
+
+
+def test_over_a_driver_reload_energy_comes_from_power(book: Book) -> None:
+    """360 J by the counter, then 400 W for as long as the interval of the reload lasted, then 360 J by the counter."""
+    found, seen = book.of("GPU-whole"), book.seen_ms["GPU-whole"]
+    before = max(ts for ts, _, energy in seen if energy == WHOLE_MJ[1])
+    after = min(ts for ts, _, energy in seen if energy == WHOLE_MJ[2])
+    reload_ms = after - before
+    (integrated,) = [row for row in found if row["method"] == "integrated"]
+    assert (ms(integrated["ts_start"]), ms(integrated["ts_end"])) == (before, after)
+    assert energy_mj([integrated]) == POWER_W * reload_ms
+    total_mj = 360_000 + POWER_W * reload_ms + 360_000
+    assert energy_mj(found) == total_mj
+    assert energy_mj(book.of("GPU-whole", method="counter")) == 720_000
+    assert {(row["workload"], row["deployment"], row["agreement"]) for row in found} == {("chat/chat-0", "chat", "acme")}
+    assert sum(row["busy_seconds"] for row in found) * 2000 == book.span_ms("GPU-whole")
+    # 1,000 nano-dollars a millisecond and one for 8 mJ
+    assert sum(nano(row["cost"]) for row in found) == 1000 * book.span_ms("GPU-whole") + total_mj // 8
+
+
+def test_a_tenant_has_the_device_until_the_other_one_is_seen(book: Book) -> None:
+    """The labels of a sample hold until the next one: time and energy change hands there, to the millisecond."""
+    seen = book.seen_ms["GPU-tenant"]
+    change = min(ts for ts, pod, _ in seen if pod == "train-2")
+    first, second = book.of("GPU-tenant", workload="lab-a/train-1"), book.of("GPU-tenant", workload="acme-b/train-2")
+    assert first + second == book.of("GPU-tenant")
+    assert (gpu_ms(first), energy_mj(first)) == (change - seen[0][0], TENANT_MJ[2] - TENANT_MJ[0])
+    assert (gpu_ms(second), energy_mj(second)) == (seen[-1][0] - change, TENANT_MJ[3] - TENANT_MJ[2])
+    assert {row["agreement"] for row in first} == {"lab"}
+    assert {row["agreement"] for row in second} == {"acme"}
+    assert sum(nano(row["cost"]) for row in first) == 1000 * (change - seen[0][0]) + 900_000 // 8
+
+
+@pytest.mark.parametrize(
+    ("device", "shares", "total_mj"),
+    [
+        ("GPU-mig", {"3g.40gb/1": 3, "4g.40gb/2": 4}, 777_000),
+        ("GPU-part", {"3g.40gb/1": 3, "unallocated": 4}, 147_000),
+    ],
+)
+def test_slices_share_their_device(book: Book, device: str, shares: dict[str, int], total_mj: int) -> None:
+    """Sevenths of its time and of its energy, what no slice holds included; never twice what the device used."""
+    assert {row["slice"] for row in book.of(device)} == shares.keys()
+    assert energy_mj(book.of(device)) == total_mj
+    for name, sevenths in shares.items():
+        found = book.of(device, slice=name)
+        assert energy_mj(found) == total_mj * sevenths // 7
+        assert abs(gpu_ms(found) - Fraction(sevenths * book.span_ms(device), 7)) < Fraction(1, 10**6)
+    free = book.of(device, slice="unallocated")
+    assert all(row["workload"] == row["agreement"] == "" and row["busy_seconds"] == 0 for row in free)
+
+
+def test_amd_energy_is_read_in_microjoules(book: Book) -> None:
+    """Whole millijoules of the ledger, and a price in US dollars."""
+    found = book.of("AMD-1")
+    assert energy_mj(found) == 7_004_000 - 7_000_000
+    assert {(row["cluster"], row["agreement"], row["currency"]) for row in found} == {("oak", "acme", "USD")}
+    assert sum(nano(row["cost"]) for row in found) == 1000 * book.span_ms("AMD-1")
+
+
+def test_every_row_costs_what_paper_says(book: Book) -> None:
+    """Half-even to the nano-dollar, the fraction of a slice included."""
+    for row in book.usage:
+        exact = Fraction(row["gpu_seconds"]) / 1000
+        if row["cluster"] == "fir":
+            exact += Fraction(row["energy_j"]) * 1000 / 8 / 10**9
+        assert nano(row["cost"]) == round(exact * 10**9), row
+    versions = {(row["cluster"], row["currency"], row["price_version"]) for row in book.usage}
+    assert versions == {("fir", "CAD", "fir-h100@2026-01-01"), ("oak", "USD", "oak-mi300x@2026-01-01")}
+
+
+def test_tokens_over_a_restart(book: Book) -> None:
+    """What the old process served since the first page, and everything that the new one did."""
+    found = [row for row in book.tokens if row["deployment"] == "chat"]
+    assert served(found) == CHAT_SERVED
+    assert sum(row["resets"] for row in found) == 1
+    assert {(row["model"], row["agreement"], row["counted"]) for row in found} == {("big", "acme", True)}
+
+
+def served(found: list[dict[str, Any]]) -> tuple[int, ...]:
+    return tuple(sum(row[f"{name}"] for row in found) for name in ("prompt_tokens", "cached_tokens", "generation_tokens", "requests"))
+
+
+def test_tokens_of_a_shared_deployment_are_counted_at_the_gateway(book: Book) -> None:
+    """By team; the engine behind it is kept beside, uncounted, with the same total."""
+    found = [row for row in book.tokens if row["deployment"] == "pool"]
+    gateway = {team: served([row for row in found if row["team"] == team]) for team in ("acme", "lab")}
+    assert gateway == {"acme": (900, 0, 300, 0), "lab": (300, 0, 100, 0)}
+    assert {(row["team"], row["agreement"], row["counted"]) for row in found} == {
+        ("acme", "acme", True), ("lab", "lab", True), ("", "", False),
+    }  # fmt: skip
+    assert served([row for row in found if row["layer"] == "engine"]) == (1200, 0, 400, 7)
+
+
+def test_unit_costs_divide_the_ledger(book: Book) -> None:
+    """Each deployment's cost stands in its lines once; a shared one is divided by the tokens of the minute."""
+    lines = {(row["minute"], row["cluster"], row["model"], row["agreement"]): row for row in book.costs}
+    expected: dict[tuple[Any, ...], int] = defaultdict(int)
+    shared: dict[Any, int] = defaultdict(int)
+    for (minute, cluster, deployment, agreement), found in grouped(book.usage).items():
+        cost = round(sum(nano(row["cost"]) for row in found) * (Fraction(14, 10) if cluster == "oak" else 1))
+        if deployment == "pool":
+            shared[minute] += cost
+        else:
+            expected[minute, cluster, "big" if deployment else "", agreement] += cost
+    for key, cost in expected.items():
+        assert nano(lines.pop(key)["cost"]) == cost, key
+    for minute, cost in shared.items():
+        tokens = {
+            team: sum(sum(served([row])[::2]) for row in book.tokens if row["minute"] == minute and row["team"] == team)
+            for team in ("acme", "lab")
+        }
+        total = sum(tokens.values())
+        parts = {agreement: lines.pop((minute, "fir", "small", agreement), None) for agreement in ("acme", "lab", "")}
+        charged = {agreement: nano(line["cost"]) for agreement, line in parts.items() if line}
+        assert sum(charged.values()) == cost
+        for team, count in tokens.items():
+            if total:
+                assert abs(charged[team] - Fraction(cost * count, total)) < 1
+    assert all(line["cost"] == 0 for line in lines.values())
+    chat = [line for line in book.costs if line["model"] == "big"]
+    assert sum(line["cost"] for line in chat) == sum(row["cost"] for row in book.of("GPU-whole"))
+    assert sum(line["prompt_tokens"] + line["generation_tokens"] for line in chat) == 740 + 320
+    small = [line for line in book.costs if line["model"] == "small"]
+    assert sum(line["prompt_tokens"] + line["generation_tokens"] for line in small) == 1600
+
+
+def grouped(found: list[dict[str, Any]]) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
+    for row in found:
+        groups[row["minute"], row["cluster"], row["deployment"], row["agreement"]].append(row)
+    return groups
+
+
+def test_subsidies_follow_the_agreements(book: Book) -> None:
+    """Two thirds in Canada, half elsewhere, all of it by credits; the rest is charged, and nothing goes to nobody."""
+    parts = {("acme", "fir"): Fraction(2, 3), ("acme", "oak"): Fraction(1, 2), ("lab", "fir"): Fraction(1)}
+    assert {(line["agreement"], line["cluster"]) for line in book.costs} == {*parts, ("", "fir")}
+    spent: dict[str, int] = defaultdict(int)
+    for line in book.costs:
+        subsidy = round(nano(line["cost"]) * parts.get((line["agreement"], line["cluster"]), Fraction(0)))
+        assert nano(line["subsidy"]) == subsidy, line
+        assert nano(line["charge"]) == (nano(line["cost"]) - subsidy if line["agreement"] else 0)
+        spent[line["agreement"]] += subsidy
+    burn = select(book.client, "SELECT agreement, argMax(spent, (minute, ts)) AS spent FROM subsidy_burn GROUP BY agreement")
+    assert {row["agreement"]: nano(row["spent"]) for row in burn} == {"acme": spent["acme"], "lab": spent["lab"]}
+
+
+def test_defects_are_named(book: Book) -> None:
+    """The driver reload, the restarted server and the dead target, each with its subject; nothing else went wrong."""
+    found = {
+        (row["cluster"], row["kind"], row["subject"], row["source"])
+        for row in select(book.client, "SELECT cluster, kind, subject, source FROM data_quality")
+    }
+    endpoint = next(row["endpoint"] for row in book.tokens if row["deployment"] == "chat")
+    shards = {row["shard"] for row in book.usage if row["cluster"] == "fir"}
+    chat_shard = next(row["shard"] for row in book.tokens if row["deployment"] == "chat")
+    assert found == {
+        ("fir", "counter_reset", "GPU-whole", *shards),
+        ("fir", "counter_reset", f"{endpoint} 0 m", chat_shard),
+        ("fir", "target_down", "", f"dcgm-exporter {book.dead}"),
+        ("fir", "target_unreachable", "", f"dcgm-exporter {book.dead}"),
+    }
+
+
+def test_check_passes_and_then_names_a_row_that_was_smuggled_in(book: Book) -> None:
+    """The audits hold on this book, and exit 1 with the row's identity when a moment is in it twice."""
+    copy = "cluster, device, slice, ts_end, minute, shard, node, vendor, gpu_model, share_num, share_den, namespace, pod, "
+    copy += "job, account, workload, deployment, agreement, gpu_seconds, energy_j, busy_seconds, busy_known_seconds, "
+    copy += "energy_mj_end, power_w_end, samples, method, ended, cost, currency, price_version"
+    url = book.client.url
+    sound = commonwatt("check", "--config", book.config, "--clickhouse", url)
+    assert sound.returncode == 0, sound.stdout + sound.stderr
+    book.client.command(
+        f"INSERT INTO gpu_usage_store ({copy}, ts_start) SELECT {copy}, ts_start + INTERVAL 1 MILLISECOND "
+        "FROM gpu_usage_store FINAL WHERE device = 'GPU-whole' ORDER BY ts_end - ts_start DESC LIMIT 1"
+    )
+    broken = commonwatt("check", "--config", book.config, "--clickhouse", url)
+    assert broken.returncode == 1
+    start = max(book.of("GPU-whole"), key=lambda row: row["ts_end"] - row["ts_start"])["ts_start"]
+    faults = broken.stdout[broken.stdout.index("✗ no overlap of a slice:") :]
+    named = faults.splitlines()[1]
+    assert "device=GPU-whole" in named
+    assert f"ts_start={start:%Y-%m-%dT%H:%M:%S}" in named

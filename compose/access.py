@@ -27,6 +27,12 @@ def password() -> str:
     return os.environ.get(PASSWORD_VARIABLE, "")
 
 
+def is_at_rest(data: Path | None, config: Config | None, url: str | None) -> bool:
+    """Whether `book` with these arguments opens a folder on which nothing runs: its last minutes are final."""
+    remote = url is not None or (config is not None and config.clickhouse is not None)
+    return not remote and datadir.addresses(data) is None
+
+
 @contextlib.contextmanager
 def book(
     data: Path | None, config: Config | None = None, *, url: str | None = None, user: str = "default"

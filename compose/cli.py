@@ -245,11 +245,12 @@ def check(
 ) -> None:
     """Prove that the ledger tiles time and conserves time, energy, tokens and money."""
     from compose import check as audits
-    from compose.access import book
+    from compose.access import book, is_at_rest
 
     settings = load(config) if config else None
+    at_rest = is_at_rest(data, settings, clickhouse)
     with book(data, settings, url=clickhouse) as client:
-        results = audits.run_checks(client, settings)
+        results = audits.run_checks(client, settings, at_rest=at_rest)
     if json:
         sys.stdout.write(audits.as_json(results) + "\n")
     else:

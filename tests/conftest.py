@@ -3,11 +3,16 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import hypothesis
 import pytest
 from clickhouse_connect.driver.client import Client
 
 from compose import client, migrate
 from tests.roles import Running, running
+
+# The same examples in every run; a slow machine fails nothing.
+hypothesis.settings.register_profile("commonwatt", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("commonwatt")
 
 _FILLED = """
 SELECT name FROM system.tables

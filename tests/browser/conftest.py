@@ -1,5 +1,6 @@
 """Fixtures of the page tests: the seeded book, the page as a process of its own, and a real browser."""
 
+import contextlib
 import os
 import socket
 import time
@@ -42,7 +43,8 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.ClickHou
         yield clickhouse
 
 
-def _page(clickhouse_url: str, folder: Path) -> Iterator[str]:
+@contextlib.contextmanager
+def page(clickhouse_url: str, folder: Path) -> Iterator[str]:
     """The page as a process; SIGTERM must end it with exit status 0."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -67,16 +69,12 @@ def _page(clickhouse_url: str, folder: Path) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def page_url(seeded: servers.ClickHouse, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of the page on the seeded book."""
-    yield from _page(seeded.url, tmp_path_factory.mktemp("page"))
+    with page(seeded.url, tmp_path_factory.mktemp("page")) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
 def empty_page_url(empty: servers.ClickHouse, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of the page on an empty book."""
-    yield from _page(empty.url, tmp_path_factory.mktemp("page"))
-
-
-@pytest.fixture(scope="module")
-def lost_page_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a page whose ClickHouse does not answer."""
-    yield from _page("http://127.0.0.1:9", tmp_path_factory.mktemp("page"))
+    with page(empty.url, tmp_path_factory.mktemp("page")) as url:
+        yield url

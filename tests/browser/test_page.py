@@ -1,5 +1,6 @@
 """The page in a real browser: values equal SQL and plain Python, both languages, both themes, both widths."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,8 @@ from dashboards.model import Dashboard, Kind, Panel
 from dashboards.page.state import RANGES
 from dashboards.units import LANGS
 from tests.browser.conftest import REFRESH_S
-from tests.dashboards import expected
+from tests.browser.conftest import page as page_process
+from tests.dashboards import expected, servers
 from tests.dashboards.servers import ClickHouse
 
 SHOTS = Path(__file__).parents[2] / "out" / "screenshots"
@@ -292,15 +294,25 @@ def test_before_the_first_usage(browser: Browser, empty_page_url: str, board: Da
         assert not wrong
 
 
-def test_a_database_that_is_away(browser: Browser, lost_page_url: str) -> None:
-    """The page opens all the same, and says in every panel why it is empty."""
-    with opened(browser, f"{lost_page_url}/?lang=en") as (page, wrong):
-        for panel in BURN.panels:
-            expect(page.locator(f"#panel-{panel.name} .cw-failure")).to_contain_text("cannot be reached")
-        expect(page.locator("#freshness")).to_contain_text("No answer from the database")
-        SHOTS.mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=SHOTS / "away.png", full_page=True)
-        assert not wrong
+def test_a_database_that_goes_away(browser: Browser, tmp_path: Path) -> None:
+    """An open page keeps what it showed and says so; a new one opens all the same and says why it is empty."""
+    with contextlib.ExitStack() as book:
+        clickhouse = book.enter_context(servers.clickhouse(tmp_path, seeded=False))
+        with page_process(clickhouse.url, tmp_path) as url, opened(browser, f"{url}/?lang=en") as (page, wrong):
+            for panel in BURN.panels:
+                expect(page.locator(f"#panel-{panel.name} .cw-note")).to_have_text(panel.empty.en)
+            book.close()
+            for panel in BURN.panels:
+                section = page.locator(f"#panel-{panel.name}")
+                expect(section.locator(".cw-failure")).to_contain_text("cannot be reached. Shown as last read")
+                expect(section.locator(".cw-note")).to_have_text(panel.empty.en)
+            expect(page.locator("#freshness")).to_contain_text("No answer from the database")
+            assert not wrong
+            page.reload()
+            for panel in BURN.panels:
+                expect(page.locator(f"#panel-{panel.name} .cw-failure")).to_contain_text("Trying again")
+            SHOTS.mkdir(parents=True, exist_ok=True)
+            page.screenshot(path=SHOTS / "away.png", full_page=True)
 
 
 def test_an_address_that_names_nothing(browser: Browser, page_url: str) -> None:

@@ -1,6 +1,7 @@
 """Parts of the page that need no browser: addresses, charts, markup, and reading once for all viewers."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
@@ -11,7 +12,7 @@ from starlette.datastructures import QueryParams
 from dashboards.boards import DASHBOARDS
 from dashboards.macros import Window
 from dashboards.model import Kind
-from dashboards.page import markup
+from dashboards.page import PageError, markup, run
 from dashboards.page.charts import options, series_of
 from dashboards.page.feed import Feed, QueryFailed, Table
 from dashboards.page.state import RANGES, State
@@ -146,3 +147,13 @@ async def test_a_database_that_is_away_is_said_so() -> None:
     with pytest.raises(QueryFailed, match=r"127\.0\.0\.1:9 cannot be reached"):
         await feed.ask("SELECT 1")
     await feed.close()
+
+
+async def test_a_port_in_use_is_said_so() -> None:
+    """The user learns which address is taken and what to do, not where in the code it went wrong."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(PageError, match=rf"cannot listen on 127\.0\.0\.1:{port} .* choose another --port"):
+            await run("http://127.0.0.1:9", port=port, stop=asyncio.Event())

@@ -13,7 +13,7 @@ from tests.streams.metering.settings import repeatable
 
 LARGEST = 2**53 - 1
 HOUR_NS = 3600 * 10**9
-_rates = st.builds(Fraction, st.integers(0, 10**12), st.integers(1, 10**15))
+_rates = st.builds(Fraction, st.integers(0, 10**12), st.integers(10**10, 10**15))
 _HAIRS = tuple(sign * Fraction(1, size) for sign in (1, -1) for size in (2**60, 10**30))
 _amounts = st.one_of(st.integers(0, 200), st.integers(0, 60 * 10**9), st.integers(0, LARGEST))
 

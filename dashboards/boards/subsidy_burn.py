@@ -205,7 +205,7 @@ FROM subsidy_burn AS b INNER JOIN top ON top.agreement = b.agreement
 WHERE $__timeFilter(minute) AND b.cap IS NOT NULL
 GROUP BY time, b.agreement
 ORDER BY time, series""",
-        grid=Grid(0, 4, 8, 9),
+        grid=Grid(0, 4, 8, 10),
         empty=_NO_BURN,
     ),
     Panel(
@@ -230,7 +230,7 @@ FROM (
     GROUP BY time, agreement
 )
 ORDER BY time, series""",
-        grid=Grid(8, 4, 8, 9),
+        grid=Grid(8, 4, 8, 10),
         empty=_NO_BURN,
     ),
     Panel(
@@ -253,7 +253,7 @@ FROM subsidy_burn AS b INNER JOIN top ON top.agreement = b.agreement
 WHERE $__timeFilter(minute)
 GROUP BY time, b.agreement
 ORDER BY time, series""",
-        grid=Grid(16, 4, 8, 9),
+        grid=Grid(16, 4, 8, 10),
         empty=_NO_BURN,
         link=_COSTS,
     ),
@@ -277,7 +277,7 @@ _AGREEMENTS = Panel(
     ends_at, currency
 FROM state LEFT JOIN (SELECT id, name_en, name_fr FROM programmes FINAL) AS p ON p.id = state.programme
 ORDER BY runway_hours ASC NULLS LAST, used DESC NULLS LAST, agreement LIMIT 200""",
-    grid=Grid(0, 13, 24, 9),
+    grid=Grid(0, 14, 24, 10),
     bounded="end",
     limit=200,
     columns=(
@@ -321,7 +321,7 @@ WHERE ts <= $__toTime
 GROUP BY fingerprint, starts_at
 HAVING argMax(state, (ts, state)) = 'firing'
 ORDER BY indexOf(['critical', 'warning', 'info'], level), starts_at DESC, fingerprint LIMIT 100""",
-    grid=Grid(0, 22, 16, 8),
+    grid=Grid(0, 24, 16, 8),
     bounded="end",
     limit=100,
     columns=(
@@ -350,6 +350,6 @@ DASHBOARD = Dashboard(
         "Combien de subvention est dépensée, par qui, et quand s’épuise-t-elle ?",
     ),
     variables=(PROGRAMME, AGREEMENT),
-    panels=(*_TILES, *_SERIES, _AGREEMENTS, _ALERTS, freshness_panel(12, Grid(16, 22, 8, 8))),
+    panels=(*_TILES, *_SERIES, _AGREEMENTS, _ALERTS, freshness_panel(12, Grid(16, 24, 8, 8))),
     freshness_sql=FRESHNESS_SQL,
 )

@@ -40,8 +40,14 @@ _BURN = "cw-subsidy-burn"
 
 _FILTERS = " AND ".join(only(name, name) for name in ("programme", "agreement", "cluster", "model"))
 _WHERE = f"WHERE $__timeFilter(minute) AND currency = 'CAD'\n    AND {_FILTERS}"
-# Rates leave out the minute that is still being filled; ratios need not, both of their halves grow together.
-_CLOSED = f"{_WHERE}\n    AND minute < toStartOfMinute(now() - INTERVAL 15 SECOND)"
+# Rates are over whole minutes: without the one that is still being filled, and without the first of the range, within
+# which metering may have begun, unless there is no other. Ratios need no such care, both of their halves grow together.
+_PAST = "minute < toStartOfMinute(now() - INTERVAL 15 SECOND)"
+_FROM = f"""(
+        SELECT if(max(minute) > min(minute), min(minute) + INTERVAL 1 MINUTE, min(minute)) FROM unit_costs
+        WHERE $__timeFilter(minute) AND {_PAST}
+    )"""
+_CLOSED = f"{_WHERE}\n    AND {_PAST} AND minute >= {_FROM}"
 _TOKENS = "(prompt_tokens + generation_tokens)"
 _NO_MODEL = Text("no model", "aucun modèle")
 _UNATTRIBUTED = Text("unattributed", "non attribué")
@@ -182,6 +188,7 @@ _TILES = (
         unit=SHARE,
         thresholds=_COVERED,
         sql=f"{_COVERAGE}SELECT if(sum(due) > 0, least(sum(seen) / sum(due), 1), NULL) AS value FROM coverage",
+        empty=Text("Known after three whole minutes.", "Connu après trois minutes entières."),
     ),
 )
 
@@ -199,7 +206,7 @@ ORDER BY time, series"""
 _chart = partial(Panel, kind=Kind.TIMESERIES)
 
 _BY_CLUSTER = "if(cluster_name = '', cluster, cluster_name)"
-_BY_MODEL = f"concat(model, ' · ', {_BY_CLUSTER})"
+_BY_MODEL = "concat(model, ' · ', cluster)"
 _PER_HOUR = "toFloat64(sum({})) * 60 / uniqExact(minute)"
 
 _CHARTS = (
@@ -241,7 +248,7 @@ _CHARTS = (
     ),
     _chart(
         id=9,
-        grid=Grid(0, 13, 8, 8),
+        grid=Grid(0, 13, 8, 10),
         sql=_by(_BY_CLUSTER, _PER_HOUR.format("cost"), _CLOSED),
         name="cost-by-cluster",
         title=Text("Cost per hour, by cluster", "Coût par heure, par grappe"),
@@ -255,7 +262,7 @@ _CHARTS = (
     ),
     _chart(
         id=10,
-        grid=Grid(8, 13, 8, 8),
+        grid=Grid(8, 13, 8, 10),
         sql=_by(_BY_CLUSTER, _PER_HOUR.format("subsidy"), _CLOSED),
         name="subsidy-by-cluster",
         title=Text("Subsidy per hour, by cluster", "Subvention par heure, par grappe"),
@@ -268,7 +275,7 @@ _CHARTS = (
     ),
     _chart(
         id=11,
-        grid=Grid(16, 13, 8, 8),
+        grid=Grid(16, 13, 8, 10),
         sql=_by("model", f"sum({_TOKENS}) / (60 * uniqExact(minute))", f"{_CLOSED} AND model != ''"),
         name="tokens-by-model",
         title=Text("Tokens per second, by model", "Jetons par seconde, par modèle"),
@@ -302,7 +309,7 @@ FROM unit_costs AS u LEFT JOIN {_CLUSTER_NAMES} AS c ON c.id = u.cluster
 {_WHERE}
 GROUP BY u.cluster, cluster_name, model, agreement
 ORDER BY total DESC, cluster_title, model_title, agreement LIMIT 200""",
-    grid=Grid(0, 21, 24, 11),
+    grid=Grid(0, 23, 24, 11),
     limit=200,
     columns=(
         Column("cluster_title", Text("Cluster", "Grappe")),
@@ -343,7 +350,7 @@ WHERE ts_start >= greatest($__fromTime, $__toTime - INTERVAL 6 HOUR) AND ts_star
 GROUP BY u.cluster, node, device, slice, workload, agreement, currency
 HAVING busy < {IDLE_BELOW} AND held_s >= {IDLE_FOR_S}
 ORDER BY total DESC, u.cluster, device, slice LIMIT 50""",
-    grid=Grid(0, 32, 14, 9),
+    grid=Grid(0, 34, 14, 9),
     bounded="end",
     limit=50,
     columns=(
@@ -387,7 +394,7 @@ LEFT JOIN (
     GROUP BY cluster
 ) AS o ON o.cluster = c.id
 ORDER BY observed ASC NULLS FIRST, cluster""",
-    grid=Grid(14, 32, 10, 9),
+    grid=Grid(14, 34, 10, 9),
     columns=(
         CLUSTER_COLUMN,
         Column("observed", Text("Observed", "Observé"), SHARE, thresholds=_COVERED, gauge=True),

@@ -181,8 +181,8 @@ def _cell(column: Column, row: Sequence[object], places: Mapping[str, int], stat
             inner = tag("span", bar, _class="cw-gauge", aria_hidden="true") + tag("span", inner)
         if threshold is not None and threshold.label is not None and level in (Level.WATCH, Level.ACT):
             said = threshold.label.of(lang)
-            inner += tag("span", " ", words.SIGNS[level], aria_hidden="true", title=said)
-            inner += tag("span", escape(f", {said}"), _class="cw-hidden")
+            mark = tag("span", words.SIGNS[level], " ", aria_hidden="true", title=said)
+            inner = mark + inner + tag("span", escape(f", {said}"), _class="cw-hidden")
     long = "cw-long" if column.unit.style is Style.TEXT and len(str(value)) > LONG else None
     classes = " ".join(filter(None, [_align(column), long, f"cw-{level}" if level is not Level.PLAIN else None]))
     return tag(name, inner, _class=classes or None, data_column=column.name, data_value=exact(value), **fixed)

@@ -49,11 +49,11 @@ def burn_tiles(ledger: Ledger, from_ms: int, to_ms: int, agreements: set[str]) -
     }
 
 
-def _lines(ledger: Ledger, from_ms: int, to_ms: int) -> list[UnitCost]:
+def _lines(ledger: Ledger, from_ms: int, to_ms: int, currency: str = "CAD") -> list[UnitCost]:
     return [
         line
         for line in ledger.unit_costs
-        if from_ms // 1000 <= line.minute.timestamp() <= to_ms // 1000 and line.currency == "CAD"
+        if from_ms // 1000 <= line.minute.timestamp() <= to_ms // 1000 and currency in ("", line.currency)
     ]
 
 
@@ -62,7 +62,9 @@ def economics_tiles(ledger: Ledger, from_ms: int, to_ms: int, closed: datetime) 
     lines = _lines(ledger, from_ms, to_ms)
     serving = [line for line in lines if line.model]
     tokens = sum(line.prompt_tokens + line.generation_tokens for line in serving)
-    done = [line for line in lines if line.minute < closed]
+    known = sorted({line.minute for line in _lines(ledger, from_ms, to_ms, "") if line.minute < closed})
+    whole = set(known[1:] or known)  # metering may have begun within the first
+    done = [line for line in lines if line.minute in whole]
     minutes = len({line.minute for line in done})
     return {
         "cost-per-mtok": float(sum(line.cost for line in serving)) * 1e6 / tokens,

@@ -265,7 +265,7 @@ def gpu_log(lives: list[list[Step]], chance: Random) -> list[list[Observation]]:
     return deliver([live(*place, life) for place, life in zip(DEVICES, lives, strict=False)], chance)
 
 
-@repeatable(60)
+@repeatable(40)
 @given(wild_lives, chances)
 def test_published_gpu_totals_are_the_books(lives: list[list[Step]], chance: Random) -> None:
     """After every batch, whatever died, lagged or moved: totals = sums over the stored rows, and versions only grow."""
@@ -273,7 +273,7 @@ def test_published_gpu_totals_are_the_books(lives: list[list[Step]], chance: Ran
     run_with_faults(lambda: GpuClerk(store, desk, reference), gpu_log(lives, chance), chance)
 
 
-@repeatable(60)
+@repeatable(40)
 @given(st.lists(tokens.steps(tokens.WILD), min_size=1, max_size=4), chances)
 def test_published_token_totals_are_the_books(lives: list[list[tokens.Step]], chance: Random) -> None:
     """The same for tokens."""

@@ -65,7 +65,7 @@ def test_ledger_is_the_oracles(lives: list[list[Step]], chance: Random) -> None:
     assert sorted(undisturbed(deliver(observations, chance))) == sorted(judged(observations))
 
 
-@repeatable(200)
+@repeatable(120)
 @given(wild_lives, chances)
 def test_ledger_survives_any_death(lives: list[list[Step]], chance: Random) -> None:
     """Workers that die at any point and repeat what was not acknowledged leave the same ledger."""
@@ -73,7 +73,7 @@ def test_ledger_survives_any_death(lives: list[list[Step]], chance: Random) -> N
     assert sorted(disturbed(deliver(observations, chance), chance)) == sorted(judged(observations))
 
 
-@repeatable(80)
+@repeatable(60)
 @given(calm_lives, chances)
 def test_nothing_is_lost_or_invented(lives: list[list[Step]], chance: Random) -> None:
     """Of a device that never falls silent, every nanosecond and every millijoule is in the ledger once."""
@@ -86,7 +86,7 @@ def test_nothing_is_lost_or_invented(lives: list[list[Step]], chance: Random) ->
         assert sum(row.energy_mj for row in own) == (last.energy_mj or 0) - (first.energy_mj or 0)
 
 
-@repeatable(80)
+@repeatable(60)
 @given(wild_lives, chances)
 def test_rows_tile(lives: list[list[Step]], chance: Random) -> None:
     """Rows of a slice never overlap, stay within a minute, and the slices of a device fill what was metered of it."""

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaConnectionError
 from clickhouse_connect.driver.client import Client
 from pydantic import ValidationError
 from rich.console import Console
@@ -13,6 +14,7 @@ from rich.text import Text
 from compose import datadir
 from compose.access import NoAnswer
 from compose.broker import servers
+from compose.quiet import quiet
 from schemas.config import Config
 from schemas.economics import Alert
 from schemas.topics import ALERTS
@@ -52,7 +54,12 @@ def kafka_of(data: Path | None, config: Config | None) -> str:
 async def follow(kafka: str, console: Console, stop: asyncio.Event) -> None:
     """Print every change of an alert from now on, until `stop`."""
     consumer = AIOKafkaConsumer(ALERTS, bootstrap_servers=servers(kafka), auto_offset_reset="latest")
-    await consumer.start()
+    try:
+        with quiet("aiokafka"):
+            await consumer.start()
+    except KafkaConnectionError:
+        await consumer.stop()
+        raise NoAnswer(f"The Kafka at {kafka} cannot be reached: start it, or correct the URL.") from None
     stopping = asyncio.create_task(stop.wait())
     try:
         while not stop.is_set():

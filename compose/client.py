@@ -7,6 +7,8 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from clickhouse_connect.driver.httputil import get_pool_manager
 
+from compose.quiet import quiet
+
 _REFUSED = frozenset({192, 193, 194, 516})  # unknown user, wrong password, required password, authentication failed
 _UNKNOWN_DATABASE = 81
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -29,25 +31,30 @@ def connect(
     Keeps no session, so that threads can share it. `database=None` for the user's own default, for use before the
     database exists. Raises CannotConnect when the server cannot be reached, or does not accept user or database.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        port = parts.port or (8443 if parts.scheme == "https" else 8123)
+    except ValueError:  # a port that is no number
+        parts, port = urlsplit(""), 0
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise CannotConnect(f"{url!r} is not the URL of a ClickHouse: write for example http://127.0.0.1:8123.")
     try:
-        return clickhouse_connect.get_client(
-            interface=parts.scheme,
-            host=parts.hostname,
-            port=parts.port or (8443 if parts.scheme == "https" else 8123),
-            username=user,
-            password=password,
-            database=database or "__default__",
-            compress="lz4",
-            connect_timeout=5,
-            send_receive_timeout=timeout_s,
-            autogenerate_session_id=False,
-            client_name="commonwatt",
-            # Of its own, so that no proxy named in the environment gets in the way on this machine.
-            pool_mgr=get_pool_manager(maxsize=16) if parts.hostname in _LOOPBACK else None,
-        )
+        with quiet("clickhouse_connect", "urllib3"):
+            return clickhouse_connect.get_client(
+                interface=parts.scheme,
+                host=parts.hostname,
+                port=port,
+                username=user,
+                password=password,
+                database=database or "__default__",
+                compress="lz4",
+                connect_timeout=5,
+                send_receive_timeout=timeout_s,
+                autogenerate_session_id=False,
+                client_name="commonwatt",
+                # Of its own, so that no proxy named in the environment gets in the way on this machine.
+                pool_mgr=get_pool_manager(maxsize=16) if parts.hostname in _LOOPBACK else None,
+            )
     except ClickHouseError as error:
         raise CannotConnect(_reason(url, user, database, error)) from None
 

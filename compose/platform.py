@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -51,6 +52,8 @@ async def run(plan: Plan, console: Console, stop: asyncio.Event) -> None:
 
     Raises RoleFailed when a role ends by itself, DataError, BrokerError or CannotConnect when one cannot begin.
     """
+    for port, option in ((plan.page_port, "--page-port"), (plan.clickhouse_port, "--clickhouse-port")):
+        _check_port(port, option)
     with datadir.held(plan.data) as folder:
         async with Supervisor(folder.logs) as roles:
             await _Platform(plan, folder, roles, console).run(stop)
@@ -194,6 +197,16 @@ class _Platform:
         figures = await asyncio.to_thread(summary.read, client)
         summary.show(self._console, figures, self._config, FINAL_TITLE)
         client.close()
+
+
+def _check_port(port: int, option: str) -> None:
+    """Raises RoleFailed when a port is taken. Found later, another program's answers would pass for the role's."""
+    try:
+        free_port(port=port)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        text = f"Port {port} on 127.0.0.1 cannot be used ({reason}): choose another with {option}, or 0."
+        raise RoleFailed(option, text) from None
 
 
 def _role(name: str, *arguments: object, ready: Callable[[], Awaitable[bool]] | None = None) -> Role:

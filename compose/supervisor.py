@@ -137,13 +137,25 @@ class Supervisor:
         role = process.role
         try:
             async with asyncio.timeout(role.ready_timeout_s):
-                while not await ready():
-                    self._raise_if_ended()
+                while True:
+                    if await self._unless_ended(ready):
+                        return
                     await asyncio.sleep(_POLL_S)
         except TimeoutError:
             text = f"{role.name} is not ready after {role.ready_timeout_s:g} s{_said(process)}"
             raise RoleFailed(role.name, text) from None
-        self._raise_if_ended()
+
+    async def _unless_ended(self, ready: Ready) -> bool:
+        """What `ready` says, unless a role ends first: its port may be another program's, which never answers."""
+        asking = asyncio.ensure_future(ready())
+        try:
+            await asyncio.wait(
+                [asking, *(process.ended for process in self._running)], return_when=asyncio.FIRST_COMPLETED
+            )
+            self._raise_if_ended()
+            return await asking
+        finally:
+            asking.cancel()
 
     def _raise_if_ended(self) -> None:
         for process in self._running:

@@ -1,5 +1,6 @@
 """Units of panels: the name that Grafana knows, and how the page writes a value in English and French."""
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -11,6 +12,7 @@ LANGS: tuple[Lang, ...] = ("en", "fr")
 Number = int | float | Decimal
 
 NARROW_SPACE = "\u202f"
+_BEFORE_FRENCH_SIGN = re.compile(r" (?=[:;?!%])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,8 @@ class Text:
     fr: str
 
     def of(self, lang: Lang) -> str:
-        return self.fr if lang == "fr" else self.en
+        """The words in a language; French signs keep their no-break space."""
+        return _BEFORE_FRENCH_SIGN.sub("\u00a0", self.fr) if lang == "fr" else self.en
 
 
 class Style(StrEnum):

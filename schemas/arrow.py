@@ -10,9 +10,12 @@ import typing
 from datetime import datetime
 
 import pyarrow as pa
+import pyarrow.compute as pc
+from annotated_types import Ge, Le, Lt
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
-from schemas.samples import GpuSample, TokenSample
+from schemas.samples import UNALLOCATED, GpuSample, TokenSample
 
 ARROW = "application/vnd.apache.arrow.stream"
 JSON = "application/json"
@@ -51,6 +54,36 @@ SCHEMAS: dict[str, tuple[type[BaseModel], pa.Schema]] = {
     "token-samples/1": (TokenSample, TOKEN_SAMPLES),
 }
 
+
+def _limits(model: type[BaseModel]) -> dict[str, tuple[int, int]]:
+    """Least and most value of each integer and time of a model, from its own constraints; times in ms."""
+    limits = {}
+    for name, field in model.model_fields.items():
+        bounds = [bound for bound in _metadata(field.annotation, field.metadata) if isinstance(bound, Ge | Le | Lt)]
+        least = [_number(bound.ge) for bound in bounds if isinstance(bound, Ge)]
+        most = [_number(bound.le) for bound in bounds if isinstance(bound, Le)]
+        most += [_number(bound.lt) - 1 for bound in bounds if isinstance(bound, Lt)]
+        if pa.types.is_integer(schema_of(model).field(name).type) or name == "ts":
+            limits[name] = (max(least, default=-(2**63)), min(most, default=2**63 - 1))
+    return limits
+
+
+def _metadata(annotation: object, metadata: list[object]) -> list[object]:
+    """Constraints of a field, also those inside of an optional type."""
+    found = list(metadata)
+    for part in typing.get_args(annotation):
+        for item in getattr(part, "__metadata__", ()):
+            found += item.metadata if isinstance(item, FieldInfo) else [item]
+    return found
+
+
+def _number(bound: object) -> int:
+    return int(bound.timestamp() * 1000) if isinstance(bound, datetime) else int(typing.cast(int, bound))
+
+
+_LIMITS = {model: _limits(model) for model, _ in SCHEMAS.values()}
+_REQUIRED = frozenset({"device", "endpoint"})
+
 # Threads cost more than they save on buffers of a few kilobytes.
 _READ = pa.ipc.IpcReadOptions(use_threads=False)
 _WRITE = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=1))
@@ -73,13 +106,13 @@ def decode(value: bytes | None, schema_id: str, content_type: str) -> pa.RecordB
         raise Unreadable("empty message")
     model, schema = known
     if content_type == ARROW:
-        return _decode_arrow(value, schema)
+        return _decode_arrow(value, model, schema)
     if content_type == JSON:
         return _decode_json(value, model, schema)
     raise Unreadable(f"unknown content-type {content_type!r}; send {ARROW} or {JSON}")
 
 
-def _decode_arrow(value: bytes, schema: pa.Schema) -> pa.RecordBatch:
+def _decode_arrow(value: bytes, model: type[BaseModel], schema: pa.Schema) -> pa.RecordBatch:
     try:
         with pa.ipc.open_stream(value, options=_READ) as reader:
             batches = list(reader)
@@ -90,10 +123,44 @@ def _decode_arrow(value: bytes, schema: pa.Schema) -> pa.RecordBatch:
     batch = batches[0]
     if not batch.schema.equals(schema):
         raise Unreadable(f"columns differ from the schema: {_difference(batch.schema, schema)}")
-    for field, column in zip(schema, batch.columns, strict=True):
+    _check_limits(batch, model)
+    return batch
+
+
+def _check_limits(batch: pa.RecordBatch, model: type[BaseModel]) -> None:
+    """Refuse what the model refuses row by row: nulls, labels that are none, integers and times outside their limits.
+
+    Measured ratios and powers outside their range are left to the meter, which drops the value and keeps the row.
+    """
+    for field, column in zip(batch.schema, batch.columns, strict=True):
+        if pa.types.is_dictionary(field.type):
+            _check_dictionary(field.name, column)
         if not field.nullable and column.null_count:
             raise Unreadable(f"column {field.name} has {column.null_count} nulls and must have none")
-    return batch
+        if field.name in _LIMITS[model]:
+            _check_range(field.name, column, *_LIMITS[model][field.name])
+    if "share_num" in model.model_fields and pc.any(pc.greater(batch["share_num"], batch["share_den"])).as_py():
+        raise Unreadable("a slice is more than its device: share_num exceeds share_den")
+
+
+def _check_range(name: str, column: pa.Array, least: int, most: int) -> None:
+    found = pc.min_max(column.view(pa.int64()) if pa.types.is_timestamp(column.type) else column)
+    if found["min"].is_valid and not least <= found["min"].as_py() <= found["max"].as_py() <= most:
+        raise Unreadable(f"column {name} is outside {least} to {most}")
+
+
+def _check_dictionary(name: str, column: pa.DictionaryArray) -> None:
+    values = column.dictionary
+    if values.null_count:
+        raise Unreadable(f"column {name} has a null among its labels")
+    if len(column):
+        codes = pc.min_max(column.indices)
+        if not 0 <= codes["min"].as_py() <= codes["max"].as_py() < len(values):
+            raise Unreadable(f"column {name} names a label that its dictionary does not hold")
+    if name in _REQUIRED and pc.any(pc.equal(values, "")).as_py():
+        raise Unreadable(f"column {name} has an empty label")
+    if name == "slice" and pc.any(pc.equal(values, UNALLOCATED)).as_py():
+        raise Unreadable(f"the slice name {UNALLOCATED!r} is reserved for what no slice holds")
 
 
 def _difference(got: pa.Schema, want: pa.Schema) -> str:

@@ -5,10 +5,13 @@ These two models are the wire contract ``gpu-samples/1`` and ``token-samples/1``
 Cluster and collector travel once, in the message headers (:mod:`schemas.topics`), not in every row.
 """
 
-from datetime import datetime
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+UNALLOCATED = "unallocated"
+"""Slice name of what no slice of a device holds; no producer may use it."""
 
 Label = Annotated[str, Field(max_length=512)]
 Ratio = Annotated[float, Field(ge=0, le=1)]
@@ -20,7 +23,18 @@ class Sample(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    ts: datetime = Field(description="when the exporter was read, UTC, milliseconds")
+    ts: datetime = Field(
+        ge=datetime(2000, 1, 1, tzinfo=UTC),
+        lt=datetime(2100, 1, 1, tzinfo=UTC),
+        description="when the exporter was read, UTC, milliseconds",
+    )
+
+    @field_validator("ts")
+    @classmethod
+    def _names_its_zone(cls, ts: datetime) -> datetime:
+        if ts.tzinfo is None:
+            raise ValueError("a time without a zone; write 2026-01-01T00:00:00Z")
+        return ts
 
 
 class GpuSample(Sample):
@@ -48,11 +62,21 @@ class GpuSample(Sample):
     job: Label = Field(default="", description="batch job id that holds the slice")
     account: Label = Field(default="", description="Slurm account of the job")
 
+    @model_validator(mode="after")
+    def _is_part_of_its_device(self) -> Self:
+        if self.share_num > self.share_den:
+            raise ValueError("a slice is more than its device: share_num exceeds share_den")
+        if self.slice == UNALLOCATED:
+            raise ValueError(f"the slice name {UNALLOCATED!r} is reserved for what no slice holds")
+        return self
+
 
 class TokenSample(Sample):
     """The cumulative token counters of one replica and model at one moment."""
 
-    endpoint: Label = Field(min_length=1, description="host:port of the server that was read, and its path where it has one before /metrics")
+    endpoint: Label = Field(
+        min_length=1, description="host:port of the server that was read, and its path where it has one before /metrics"
+    )
     replica: Label = Field(default="", description="engine within the endpoint")
     model: Label = Field(default="", description="model name as the server prints it")
     deployment: Label = Field(default="", description="deployment that the target belongs to (configuration)")

@@ -5,7 +5,7 @@ before those of a newer one, so that a chain head is never there without what ca
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -24,11 +24,13 @@ Value = TypeVar("Value")
 
 # Errors of ClickHouse that waiting cures. Any other says that our statement, our rows or our account are wrong.
 _PASSING = (
-    "MEMORY_LIMIT_EXCEEDED", "TOO_MANY_PARTS", "TIMEOUT_EXCEEDED", "NETWORK_ERROR", "SOCKET_TIMEOUT", "NOT_ENOUGH_SPACE",
+    "MEMORY_LIMIT_EXCEEDED", "TOO_MANY_PARTS", "TIMEOUT_EXCEEDED", "NETWORK_ERROR", "SOCKET_TIMEOUT",
+    "NOT_ENOUGH_SPACE",
     "TABLE_IS_READ_ONLY", "TOO_MANY_SIMULTANEOUS_QUERIES", "KEEPER_EXCEPTION", "CANNOT_SCHEDULE_TASK",
     "ALL_CONNECTION_TRIES_FAILED", "ABORTED", "QUERY_WAS_CANCELLED", "SERVER_OVERLOADED",
 )  # fmt: skip
 
+BLOCK_ROWS = 1_000_000  # ClickHouse cuts a block at 1,048,449 rows
 _INSERT = {
     "async_insert": 0,  # acknowledged when stored
     "optimize_on_insert": 0,  # a batch holds each key once; looking for duplicates in it doubles the cost of the insert
@@ -58,10 +60,8 @@ class Book:
     # ---- writing ---------------------------------------------------------------------------------------------------
 
     def insert(self, table: str, rows: pa.Table) -> None:
-        """Write rows; returns when they are stored. Rows of several months go oldest month first."""
-        if not rows.num_rows:
-            return
-        for part in _by_month(rows):
+        """Write rows; returns when they are stored. What does not fit one block goes oldest first."""
+        for part in _blocks(rows):
             sink = pa.BufferOutputStream()
             with pa.ipc.new_stream(sink, part.schema) as writer:
                 writer.write_table(part.combine_chunks())
@@ -100,7 +100,8 @@ class Book:
                           toInt64(toDecimal128(busy_known_seconds, 9) * 1000000000),
                           energy_mj_end, power_w_end, samples, toString(method), ended)
                     AS Tuple(shard String, node String, vendor String, gpu_model String,
-                             share_num UInt8, share_den UInt8, namespace String, pod String, job String, account String,
+                             share_num UInt32, share_den UInt32,
+                             namespace String, pod String, job String, account String,
                              ts_start_ms Int64, ts_end_ms Int64, gpu_ns Int64, row_energy_mj Int64,
                              busy_ns Int64, busy_known_ns Int64, energy_mj_end Nullable(Int64),
                              power_w_end Nullable(Float64), samples UInt32, method String, ended Bool)),
@@ -291,13 +292,20 @@ class Book:
         log.warning("ClickHouse does not take the call (try %d): %s", state.attempt_number, str(error).split("\n")[0])
 
 
-def _by_month(rows: pa.Table) -> list[pa.Table]:
-    column = "ts_start" if "ts_start" in rows.column_names else None
-    if column is None:
-        return [rows]
-    month = pc.add(pc.multiply(pc.year(rows[column]), 12), pc.month(rows[column]))
-    months = sorted(pc.unique(month).to_pylist())
-    return [rows] if len(months) == 1 else [rows.filter(pc.equal(month, value)) for value in months]
+def _blocks(rows: pa.Table) -> Iterator[pa.Table]:
+    """Rows in parts that ClickHouse stores whole or not at all: one month, at most BLOCK_ROWS."""
+    if not rows.num_rows:
+        return
+    if "ts_start" not in rows.column_names:
+        months = [rows]
+    else:
+        month = pc.add(pc.multiply(pc.year(rows["ts_start"]), 12), pc.month(rows["ts_start"]))
+        values = sorted(pc.unique(month).to_pylist())
+        months = [rows] if len(values) == 1 else [rows.filter(pc.equal(month, value)) for value in values]
+    for part in months:
+        if part.num_rows > BLOCK_ROWS and "ts_start" in part.column_names:
+            part = part.sort_by("ts_start")
+        yield from (part.slice(begin, BLOCK_ROWS) for begin in range(0, part.num_rows, BLOCK_ROWS))
 
 
 def _grouped(rows: list[dict[str, Any]], key: str) -> list[tuple[str, list[dict[str, Any]]]]:

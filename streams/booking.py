@@ -70,11 +70,17 @@ def _join(parts: Iterable[Rows]) -> Rows:
 
 
 class Tally:
-    """Totals per (shard, minute, group) of the rows that are final, to which the open rows are added each time."""
+    """Totals per (shard, minute, group) of the rows that are final, to which the open rows are added each time.
+
+    It remembers the last minutes of each shard, counted back from that shard's newest: shards lag behind each other by
+    hours while they catch up.
+    """
 
     def __init__(self, width: int) -> None:
         self._width = width
         self._final: dict[tuple[int, int], dict[int, Int]] = {}
+        self._spans: dict[tuple[int, int], tuple[int, int]] = {}
+        self._newest: dict[int, int] = {}
 
     def add(self, sums: Mapping[tuple[int, int], Mapping[int, Int]]) -> None:
         """Fold in rows that have become final."""
@@ -90,10 +96,23 @@ class Tally:
             total[group] = total.get(group, np.zeros(self._width, np.int64)) + values
         return total
 
-    def forget_before(self, minute: int) -> None:
-        """Drop minutes that are no longer wanted in memory."""
-        for key in [key for key in self._final if key[1] < minute]:
-            del self._final[key]
+    def span(self, key: tuple[int, int], start_ms: int, end_ms: int) -> tuple[int, int]:
+        """First and latest moment of the rows of one (shard, minute) so far, given those of the rows at hand."""
+        start, end = self._spans.get(key, (start_ms, end_ms))
+        self._spans[key] = min(start, start_ms), max(end, end_ms)
+        return self._spans[key]
+
+    def move_on(self, touched: Iterable[tuple[int, ...]]) -> None:
+        """Forget the minutes that lie too far behind, now that these (shard, minute) were touched."""
+        for shard, minute in touched:
+            self._newest[shard] = max(minute, self._newest.get(shard, minute))
+        for memory in (self._final, self._spans):
+            for key in [key for key in memory if not self.keeps(*key)]:
+                del memory[key]
+
+    def keeps(self, shard: int, minute: int) -> bool:
+        """Whether everything of a (shard, minute) that became final is still here."""
+        return minute >= self._newest.get(shard, minute) - KEPT_MINUTES
 
 
 def sums_by_minute(shard: Int, minute: Int, group: Int, values: list[Int]) -> dict[tuple[int, int], dict[int, Int]]:
@@ -164,14 +183,13 @@ class GpuBooking:
         self._rates: list[PriceRate | None] = [None]
         self._rate_index: dict[tuple[int, int], int] = {}
         self._tally = Tally(width=4)
-        self._starts: dict[tuple[int, int], int] = {}
 
     def table(self, rows: Rows) -> tuple[pa.Table, Int, Int]:
         """Rows as columns of gpu_usage_store, with their cost (nano-units) and group code beside."""
         self._learn()
         labels = rows["label"]
         rate, cost = self._price(rows)
-        shares = np.array(self._share, np.uint8).reshape(-1, 2)[labels]
+        shares = np.array(self._share, np.uint32).reshape(-1, 2)[labels]
         rates = [("", "") if known is None else (known.currency, known.version) for known in self._rates]
         method = pa.DictionaryArray.from_arrays(pa.array(rows["method"].astype(np.int32)), pa.array(METHODS))
         shard = pa.DictionaryArray.from_arrays(
@@ -217,7 +235,11 @@ class GpuBooking:
         self._tally.add(
             sums_by_minute(rows["shard"][:split], minute[:split], group[:split], [v[:split] for v in values])
         )
-        touched, _ = distinct(rows["shard"], minute)
+        metered = rows["end_ms"] > rows["start_ms"]
+        touched, _ = distinct(rows["shard"][metered], minute[metered])
+        if not touched:
+            return table, [], set()
+        self._tally.move_on(touched)
         still_open = self._meter.open_rows(*_shards_and_minutes(touched))
         rate, open_cost = self._price(still_open)
         open_minute = minute_number(still_open["start_ms"])
@@ -225,19 +247,18 @@ class GpuBooking:
         open_sums = sums_by_minute(
             still_open["shard"], open_minute, self._group(still_open["label"], rate), open_values
         )
-        newest = int(minute.max())
-        oldest_kept = newest - KEPT_MINUTES
         messages, unknown = [], set()
         for shard, number in touched:
             state = self._meter.shards[self._meter.shard_names[shard]]
             minute_ms = number * MINUTE_MS
-            if minute_ms < state.known_from_ms or number < oldest_kept:
+            if minute_ms < state.known_from_ms or not self._tally.keeps(shard, number):
                 unknown.add((state.name, minute_ms))
                 continue
             groups = self._tally.with_open((shard, number), open_sums)
-            own = (rows["shard"] == shard) & (minute == number)
-            start = int(rows["start_ms"][own].min())
-            start = self._starts[shard, number] = min(start, self._starts.get((shard, number), start))
+            own = metered & (rows["shard"] == shard) & (minute == number)
+            start, end = self._tally.span(
+                (shard, number), int(rows["start_ms"][own].min()), int(rows["end_ms"][own].max())
+            )
             messages.append(
                 GpuTotals(
                     cluster=state.cluster,
@@ -245,12 +266,10 @@ class GpuBooking:
                     minute_ms=minute_ms,
                     version=sum(int(sums[0]) for sums in groups.values()),
                     ts_start_ms=start,
-                    ts_end_ms=int(rows["end_ms"][own].max()),
+                    ts_end_ms=end,
                     groups=[self._group_message(code, sums) for code, sums in groups.items() if sums[0]],
                 )
             )
-        self._tally.forget_before(oldest_kept)
-        self._starts = {key: start for key, start in self._starts.items() if key[1] >= oldest_kept}
         return table, messages, unknown
 
     def _learn(self) -> None:
@@ -348,29 +367,34 @@ class TokenBooking:
         final_sums = self._sums({name: column[:split] for name, column in rows.items()})
         self._tally.add(final_sums)
         minute = minute_number(rows["end_ms"])
-        touched, _ = distinct(rows["shard"], minute)
+        metered = rows["end_ms"] > rows["start_ms"]
+        touched, _ = distinct(rows["shard"][metered], minute[metered])
+        if not touched:
+            return table, [], set()
+        self._tally.move_on(touched)
         open_sums = self._sums(self._meter.open_rows(*_shards_and_minutes(touched)))
-        oldest_kept = int(minute.max()) - KEPT_MINUTES
         messages, unknown = [], set()
         for shard, number in touched:
             name = self._meter.shards[shard]
             minute_ms = number * MINUTE_MS
-            if minute_ms < self._meter.known_from_ms.get(name, 0) or number < oldest_kept:
+            if minute_ms < self._meter.known_from_ms.get(name, 0) or not self._tally.keeps(shard, number):
                 unknown.add((name, minute_ms))
                 continue
-            groups = self._tally.with_open((shard, number), open_sums)
-            ends = rows["end_ms"][(rows["shard"] == shard) & (minute == number)]
+            groups = {
+                label: sums for label, sums in self._tally.with_open((shard, number), open_sums).items() if sums[0]
+            }
+            own = metered & (rows["shard"] == shard) & (minute == number)
+            _, end = self._tally.span((shard, number), int(rows["start_ms"][own].min()), int(rows["end_ms"][own].max()))
             messages.append(
                 TokenTotals(
                     cluster=self._meter.labels[int(rows["label"][rows["shard"] == shard][0])].cluster,
                     shard=name,
                     minute_ms=minute_ms,
                     version=sum(int(sums[0]) for sums in groups.values()),
-                    ts_end_ms=int(ends.max()),
+                    ts_end_ms=end,
                     groups=self._group_messages(groups),
                 )
             )
-        self._tally.forget_before(oldest_kept)
         return table, messages, unknown
 
     def _sums(self, rows: Rows) -> dict[tuple[int, int], dict[int, Int]]:

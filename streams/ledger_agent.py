@@ -62,6 +62,10 @@ class LedgerAgent(ABC):
         """Begin with an empty meter."""
 
     @abstractmethod
+    def know_from(self, shard: str, cluster: str, latest_ms: int) -> None:
+        """The book has rows of the shard up to this moment, perhaps of devices that are gone."""
+
+    @abstractmethod
     def fold(self, message: Message) -> None:
         """Take in one message; chain heads that are not known yet are read from the book."""
 
@@ -81,21 +85,23 @@ class LedgerAgent(ABC):
 
     def _begin(self) -> None:
         self._reader = TelemetryReader(self.schema)
-        self._clusters: dict[str, str] = {}
+        self._shards: set[str] = set()
         self.start()
 
     def _compute(self, events: Sequence[Any]) -> Batch:
         from_book: set[tuple[str, str, int]] = set()
         for message in self._reader.read(events):
             shard, cluster = message.shard, message.envelope.cluster
-            if shard not in self._clusters and message.batch.num_rows:
-                self._clusters[shard] = cluster
+            if shard not in self._shards and message.batch.num_rows:
+                self._shards.add(shard)
                 since = message.batch.column("ts")[0].cast(pa.int64()).as_py() - REPUBLISHED_MS
                 minutes = self._context.book.recent_minutes(self.ledger, shard, since)
                 from_book |= {(cluster, shard, minute) for minute in minutes}
+                self.know_from(shard, cluster, max([*minutes, since]))
             self.fold(message)
         folded = self.take()
-        from_book |= {(self._clusters[shard], shard, minute) for shard, minute in folded.unknown}
+        # A device can bring a row of a shard that another worker reads: a shard is named after its cluster.
+        from_book |= {(shard.partition("/")[0], shard, minute) for shard, minute in folded.unknown}
         rejected, noticed = self._reader.take()
         return Batch(folded, from_book, rejected, [*folded.events, *noticed])
 

@@ -31,6 +31,9 @@ class Meter(LedgerAgent):
         self._meter = GpuMeter(max_gaps_ms(config), float(config.alerts.idle_below))
         self._booking = GpuBooking(self._meter, self._context.reference)
 
+    def know_from(self, shard: str, cluster: str, latest_ms: int) -> None:
+        self._meter.know_from(shard, cluster, latest_ms)
+
     def fold(self, message: Message) -> None:
         shard, cluster = message.shard, message.envelope.cluster
         unknown = self._meter.unknown_devices(shard, cluster, message.batch)

@@ -23,6 +23,9 @@ class Tokens(LedgerAgent):
         self._meter = TokenMeter()
         self._booking = TokenBooking(self._meter, self._context.reference)
 
+    def know_from(self, shard: str, cluster: str, latest_ms: int) -> None:
+        self._meter.know_from(shard, latest_ms)
+
     def fold(self, message: Message) -> None:
         shard, cluster = message.shard, message.envelope.cluster
         unknown = self._meter.unknown_counters(shard, cluster, message.batch)

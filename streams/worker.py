@@ -4,6 +4,7 @@ import asyncio
 import logging
 from typing import Any
 
+from aiokafka.errors import KafkaConnectionError
 from clickhouse_connect.driver.client import Client
 
 from schemas.config import Config
@@ -33,6 +34,7 @@ class Worker:
     """Agents on one Faust app."""
 
     def __init__(self, config: Config, kafka: str, client: Client) -> None:
+        self._kafka = kafka
         self.app = create_app(kafka)
         self.context = Context(self.app, Book(client), config, Reference(config))
         self.alerts = AlertsAgent(self.context)
@@ -46,7 +48,10 @@ class Worker:
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then finish what is held. Raises WorkerFailed when anything breaks."""
         self.app.finalize()
-        await self.app.start()
+        try:
+            await self.app.start()
+        except KafkaConnectionError as away:
+            raise WorkerFailed(f"the Kafka at {self._kafka} cannot be reached: start it, or correct the URL") from away
         tasks: list[asyncio.Task[Any]] = [
             asyncio.create_task(intake.run(), name=intake.name) for intake in self.intakes
         ]

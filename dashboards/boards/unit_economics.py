@@ -364,7 +364,10 @@ ORDER BY total DESC, u.cluster, device, slice LIMIT 50""",
         Column("currency", Text("Currency", "Devise")),
         Column("total", Text("Cost", "Coût"), AMOUNT),
     ),
-    empty=Text("Every device that is held has work.", "Tout appareil réservé travaille."),
+    empty=Text(
+        f"No device was held for {IDLE_FOR_S // 60} minutes without work.",
+        f"Aucun appareil n’a été réservé {IDLE_FOR_S // 60} minutes sans travail.",
+    ),
 )
 
 _COVERAGE_TABLE = Panel(

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from schemas.samples import UNALLOCATED
 from streams.metering.columns import Columns
 from streams.metering.intervals import (
     BRIDGED,
@@ -31,7 +32,7 @@ from streams.metering.intervals import (
     share_of,
     time_share,
 )
-from streams.metering.labels import UNALLOCATED, LabelReader, LabelSet
+from streams.metering.labels import LabelReader, LabelSet
 from streams.metering.layout import Layout, Pieces, Registry
 
 DEFAULT_MAX_GAP_MS = 90_000  # of a cluster that the configuration does not describe

@@ -10,9 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from schemas.samples import UNALLOCATED
 from streams.metering.intervals import Int
-
-UNALLOCATED = "unallocated"
 
 # Identity of a ledger row; busy_source may come and go without ending it.
 ROW_LABELS = (

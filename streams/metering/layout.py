@@ -14,6 +14,9 @@ from streams.metering.intervals import Index, Int
 from streams.metering.labels import ROW_LABELS, Interner, LabelReader, LabelSet
 
 
+FINEST_SHARE = 1_000_000  # of a device whose slices have denominators without a smaller common one; no real device has
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Layout:
     """The devices and pieces of one shard, unchanged as long as its labels are.
@@ -166,7 +169,7 @@ class Registry:
 
     def _pieces_of(self, labels: tuple[int, ...]) -> list[Piece]:
         sets = [self.labels[index] for index in labels]
-        denominator = math.lcm(*(label.share_den for label in sets))
+        denominator = min(math.lcm(*(label.share_den for label in sets)), FINEST_SHARE)
         shares = [label.share_num * denominator // label.share_den for label in sets]
         left = denominator - sum(shares)
         if left > 0:

@@ -344,3 +344,23 @@ def test_a_shard_that_lags_behind_keeps_its_totals() -> None:
     clerk.fold([at(30, shard="fir/b/0", device="GPU-2")])
     clerk.commit()
     assert clerk.desk.versions["fir/b/0", 1_760_011_200_000] == 30 * 10**9
+
+
+def test_a_successor_asks_the_book_about_the_shard_that_a_counter_came_from() -> None:
+    """The same for tokens: two counters on shard a, one of them moves to b, which is all that the successor reads."""
+
+    def seen(second: int, prompt: int, shard: str, endpoint: str) -> TokenObservation:
+        return TokenObservation("fir", shard, endpoint, 1_760_011_200_000 + 1000 * second, (prompt, 0, 0, 0))
+
+    store, desk = token_store(), Desk()
+    first = TokenClerk(store, desk, Reference(CONFIG))
+    for second in (0, 10):
+        first.fold([seen(second, second, "fir/a/0", endpoint) for endpoint in ("x:8000", "y:8000")])
+    first.commit()
+    successor = TokenClerk(store, desk, Reference(CONFIG))
+    successor.fold([seen(70, 100, "fir/b/0", "x:8000")])
+    successor.commit()
+    assert ("fir/a/0", 1_760_011_200_000) in successor.unknown
+    assert desk.groups["fir/a/0", 1_760_011_200_000] == {
+        ("chat", "cohere/command-r-plus", "acme", "engine", True): (20, 0, 0, 0)
+    }

@@ -142,8 +142,10 @@ def worker(
 ) -> None:
     """Meter samples, price usage, watch budgets: the stream agents."""
     from compose.access import book
+    from compose.process import share_memory_arenas
     from streams.worker import WorkerFailed, run
 
+    share_memory_arenas()
     settings = load(config)
     url = _kafka(settings, kafka)
     if clickhouse is None and settings.clickhouse is None:

@@ -1,11 +1,13 @@
 """A child process that cannot outlive its parent, whatever ends the parent."""
 
+import contextlib
 import ctypes
 import os
 import signal
 from collections.abc import Callable
 
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+_M_ARENA_MAX = -8  # <malloc.h>
 
 # Loaded before any fork: nothing may be imported or allocated much between fork and exec.
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -25,3 +27,14 @@ def dies_with_parent() -> Callable[[], None]:
             os.kill(os.getpid(), signal.SIGKILL)
 
     return prepare
+
+
+def share_memory_arenas() -> None:
+    """Let the threads of this process allocate from two arenas instead of one each.
+
+    Batches are made in one thread and freed in another, and what an arena has freed is of no use to the others: a
+    worker with eight arenas holds a quarter more memory for the same work. Where the C library has no such call
+    nothing changes.
+    """
+    with contextlib.suppress(AttributeError):
+        _libc.mallopt(_M_ARENA_MAX, 2)

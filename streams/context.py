@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from schemas.config import Config
 from schemas.topics import QUARANTINE
 from streams.book import Book
-from streams.metering.gpu import Event
+from streams.metering.rows import Event
 from streams.reference import Reference
 
 MS = pa.timestamp("ms", tz="UTC")

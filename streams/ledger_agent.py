@@ -10,8 +10,8 @@ import pyarrow as pa
 from schemas.usage import GpuTotals, TokenTotals
 from streams.context import Context, Rejected, event_rows
 from streams.intake import Intake
-from streams.metering.gpu import Event
 from streams.metering.intervals import MINUTE_MS
+from streams.metering.rows import Event
 from streams.telemetry import Message, TelemetryReader
 
 REPUBLISHED_MS = (

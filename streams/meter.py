@@ -9,7 +9,7 @@ import pyarrow as pa
 from schemas.config import Config
 from schemas.topics import TELEMETRY_GPU, USAGE_GPU
 from schemas.usage import DeviceCondition, GpuTotals
-from streams.booking import GpuBooking
+from streams.booking.gpu import GpuBooking
 from streams.context import MS
 from streams.ledger_agent import Folded, LedgerAgent
 from streams.metering.conditions import findings

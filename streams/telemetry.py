@@ -8,7 +8,7 @@ import pyarrow as pa
 from schemas.arrow import Unreadable, decode
 from schemas.topics import Envelope
 from streams.context import Rejected, headers_of
-from streams.metering.gpu import Event
+from streams.metering.rows import Event
 
 
 class Message(NamedTuple):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from schemas.topics import TELEMETRY_TOKENS, USAGE_TOKENS
 from schemas.usage import TokenTotals
-from streams.booking import TokenBooking
+from streams.booking.tokens import TokenBooking
 from streams.ledger_agent import Folded, LedgerAgent
 from streams.metering.tokens import TokenMeter
 from streams.telemetry import Message

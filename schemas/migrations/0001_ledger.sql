@@ -30,10 +30,10 @@ CREATE TABLE gpu_samples_store
     temperature_c Float32 COMMENT 'temperature, degrees Celsius; NaN = not measured' CODEC(ZSTD(1))
 )
 ENGINE = ReplacingMergeTree
-PARTITION BY toDate(ts)
-ORDER BY (toStartOfHour(ts), series, ts)
+PARTITION BY toStartOfHour(ts)
+ORDER BY (series, ts)
 TTL toDateTime(ts) + INTERVAL 7 DAY
-SETTINGS ttl_only_drop_parts = 1
+SETTINGS ttl_only_drop_parts = 1, min_parts_to_merge_at_once = 10
 COMMENT 'Raw samples as stored: measurements only, labels once in gpu_series. Kept 7 days';
 
 CREATE VIEW gpu_samples

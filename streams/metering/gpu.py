@@ -6,7 +6,7 @@ method or of shard, and is written under its start, so that writing it again rep
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,6 @@ from streams.metering.intervals import (
     BRIDGED,
     COUNTER,
     HEAD,
-    INTEGRATED,
     MAX_BRIDGE_MS,
     MAX_POWER_W,
     METHODS,
@@ -34,51 +33,23 @@ from streams.metering.intervals import (
 )
 from streams.metering.labels import LabelReader, LabelSet
 from streams.metering.layout import Layout, Pieces, Registry
+from streams.metering.rows import Event, OpenRows, Rows
+from streams.metering.ticks import Tick, read_tick
 
 DEFAULT_MAX_GAP_MS = 90_000  # of a cluster that the configuration does not describe
 
-# What a ledger row is made of; the same columns in a slot (open row) and in Rows (rows to be written).
-_ROW: dict[str, tuple[Any, Any]] = {
-    "label": (np.int64, -1),
-    "shard": (np.int64, -1),
-    "start_ms": (np.int64, -1),
-    "end_ms": (np.int64, -1),
+# What a row of GPU usage measures.
+_MEASURED: dict[str, tuple[Any, Any]] = {
     "gpu_ns": (np.int64, 0),
     "busy_ns": (np.int64, 0),
     "busy_known_ns": (np.int64, 0),
     "energy_mj": (np.int64, 0),
     "energy_mj_end": (np.int64, -1),
     "power_w_end": (np.float64, np.nan),
-    "samples": (np.int64, 0),
     "method": (np.int8, HEAD),
     "ended": (np.bool_, False),
 }
-Rows = dict[str, NDArray[Any]]
 _NO_RAW = tuple(np.empty(0, dtype) for dtype in ("u8", "i8", "f8", "i8", "f8", "f8", "f8", "f8"))
-
-
-class Event(NamedTuple):
-    """A defect that the meter saw."""
-
-    ts_ms: int
-    cluster: str
-    source: str
-    kind: str
-    subject: str
-    detail: str
-
-
-class Tick(NamedTuple):
-    """The measured values of one message, (n) arrays; NaN or -1 where not measured."""
-
-    ts_ms: Int
-    power_w: Float
-    energy_mj: Int
-    busy: Float
-    sm_active: Float
-    memory_used_mib: Float
-    temperature_c: Float
-    xid: Int
 
 
 class ShardState:
@@ -107,10 +78,10 @@ class GpuMeter:
         self.registry = Registry()
         self.shards: dict[str, ShardState] = {}
         self.shard_names: list[str] = []
-        self.slot = Columns(
-            **_ROW,
+        self.slot = OpenRows(
+            _MEASURED,
             device=(np.int64, -1), lower=(np.int64, 0), upper=(np.int64, 1), denominator=(np.int64, 1),
-            open=(np.bool_, False), touched=(np.bool_, False), free=(np.bool_, False), idle_since_ms=(np.int64, -1),
+            free=(np.bool_, False), idle_since_ms=(np.int64, -1),
         )  # fmt: skip
         self.device = Columns(
             head_ms=(np.int64, -1), energy_mj=(np.int64, -1), power_w=(np.float64, np.nan),
@@ -121,7 +92,6 @@ class GpuMeter:
         self.samples = 0
         self._max_gap_ms = max_gap_ms
         self._idle_below = idle_below
-        self._closed: list[Rows] = []
         self._raw: list[tuple[NDArray[Any], ...]] = []
 
     # ---- reading a message -----------------------------------------------------------------------------------------
@@ -239,7 +209,10 @@ class GpuMeter:
         assert layout is not None
         if not batch.num_rows:
             return
-        tick = state.tick = self._read(state, batch)
+        tick, impossible = read_tick(batch)
+        state.tick = tick
+        for rows, kind, detail in impossible:
+            self._report(state, rows, batch, kind, detail)
         device, devices = self.device, layout.device_index
         t1 = tick.ts_ms[layout.first_row_index]
         energy1, power1 = tick.energy_mj[layout.first_row_index], tick.power_w[layout.first_row_index]
@@ -278,28 +251,6 @@ class GpuMeter:
         device.tag[devices] = layout.tag
         self._track_idle(layout, tick, seen)
         self._keep_raw(layout, tick, seen)
-
-    def _read(self, state: ShardState, batch: pa.RecordBatch) -> Tick:
-        tick = Tick(
-            ts_ms=batch.column("ts").view(pa.int64()).to_numpy(),
-            power_w=_floats(batch, "power_w"),
-            energy_mj=_integers(batch, "energy_mj"),
-            busy=_floats(batch, "busy"),
-            sm_active=_floats(batch, "sm_active"),
-            memory_used_mib=_floats(batch, "memory_used_mib"),
-            temperature_c=_floats(batch, "temperature_c"),
-            xid=_integers(batch, "xid"),
-        )
-        for values, high, kind in (
-            (tick.power_w, MAX_POWER_W, "power_out_of_range"),
-            (tick.busy, 1, "ratio_out_of_range"),
-            (tick.sm_active, 1, "ratio_out_of_range"),
-        ):
-            wrong = np.flatnonzero((values < 0) | (values > high))
-            if len(wrong):
-                self._report(state, wrong, batch, kind, f"outside 0..{high}; the value is left out")
-                values[wrong] = np.nan
-        return tick
 
     def _pieces_before(self, layout: Layout) -> tuple[Pieces, Bool, Bool]:
         """The pieces that the message's devices had at their last sample.
@@ -373,8 +324,8 @@ class GpuMeter:
         )
         fresh = begun & other
         if fresh.any():
-            self._close(slots[fresh])
-            self._begin(state, slots[fresh], slot.label[slots[fresh]], start_ms[fresh])
+            slot.end(slots[fresh])
+            slot.begin(slots[fresh], slot.label[slots[fresh]], state.number, start_ms[fresh])
         slot.shard[index] = state.number
 
     def _reopen(
@@ -395,11 +346,11 @@ class GpuMeter:
         vanished = before.slots[leaving & ~remaining[before.slots]]
         slot.ended[vanished] = True
         slot.touched[vanished] = True
-        self._close(vanished)
+        slot.end(vanished)
         slot.open[vanished] = False
-        self._close(to_open[slot.open[to_open]])
+        slot.end(to_open[slot.open[to_open]])
         where = position[opening]
-        self._begin(state, to_open, layout.labels[opening], t1[where])
+        slot.begin(to_open, layout.labels[opening], state.number, t1[where])
         slot.device[to_open] = layout.devices[where]
         slot.energy_mj_end[to_open], slot.power_w_end[to_open] = energy1[where], power1[where]
         slot.samples[to_open] = anew[where]
@@ -411,18 +362,6 @@ class GpuMeter:
         slot.lower[layout.slots[moved]] = layout.lower[moved]
         slot.upper[layout.slots[moved]] = layout.upper[moved]
         slot.denominator[layout.slots[moved]] = layout.denominator[moved]
-
-    def _begin(self, state: ShardState, slots: Int, labels: Int, start_ms: Int) -> None:
-        slot = self.slot
-        for name, (_, default) in _ROW.items():
-            getattr(slot, name)[slots] = default
-        slot.label[slots] = labels
-        slot.shard[slots] = state.number
-        slot.start_ms[slots] = slot.end_ms[slots] = start_ms
-
-    def _close(self, slots: Int) -> None:
-        if len(slots):
-            self._closed.append({name: getattr(self.slot, name)[slots] for name in _ROW})
 
     def _track_idle(self, layout: Layout, tick: Tick, seen: Bool) -> None:
         slot, pieces = self.slot, layout.pieces
@@ -450,28 +389,11 @@ class GpuMeter:
 
     def take_rows(self) -> tuple[Rows, Rows]:
         """Rows to be written since the last call: those that are final for this meter, and those still open."""
-        closed, self._closed = self._closed, []
-        final = {
-            name: np.concatenate([rows[name] for rows in closed]) if closed else np.empty(0, dtype)
-            for name, (dtype, _) in _ROW.items()
-        }
-        slot = self.slot
-        touched = np.flatnonzero(slot.touched[: len(slot)] & slot.open[: len(slot)])
-        growing = {name: getattr(slot, name)[touched] for name in _ROW}
-        slot.touched[: len(slot)] = False
-        return final, growing
+        return self.slot.take()
 
     def open_rows(self, shards: Int, minutes_ms: Int) -> Rows:
         """Every open row of the given shards and minutes, touched or not."""
-        slot = self.slot
-        used = len(slot)
-        chosen = (
-            slot.open[:used]
-            & np.isin(slot.shard[:used], shards)
-            & np.isin(slot.start_ms[:used] // MINUTE_MS * MINUTE_MS, minutes_ms)
-        )
-        where = np.flatnonzero(chosen)
-        return {name: getattr(slot, name)[where] for name in _ROW}
+        return self.slot.booked(shards, minutes_ms, "start_ms")
 
     def take_raw(self) -> tuple[NDArray[Any], ...]:
         """Accepted samples since the last call, by column: series, ts_ms, power_w, energy_mj, busy, sm_active, …"""
@@ -500,18 +422,3 @@ class GpuMeter:
             for position in np.flatnonzero(which).tolist():
                 device = self.registry.labels[label_of[position]].device
                 self.events.append(Event(int(ts_ms[position]), state.cluster, state.name, kind, device, detail))
-
-
-def _floats(batch: pa.RecordBatch, name: str) -> Float:
-    column = batch.column(name)
-    values: Float = np.array(column.fill_null(np.nan) if column.null_count else column)
-    return values
-
-
-def _integers(batch: pa.RecordBatch, name: str) -> Int:
-    column = batch.column(name)
-    values: Int = (column.fill_null(-1) if column.null_count else column).to_numpy()
-    return values
-
-
-__all__ = ["INTEGRATED", "Event", "GpuMeter", "Rows"]

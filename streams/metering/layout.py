@@ -13,7 +13,6 @@ from streams.metering.columns import Columns
 from streams.metering.intervals import Index, Int
 from streams.metering.labels import ROW_LABELS, Interner, LabelReader, LabelSet
 
-
 FINEST_SHARE = 1_000_000  # of a device whose slices have denominators without a smaller common one; no real device has
 
 

@@ -13,20 +13,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from streams.metering.columns import Columns
-from streams.metering.gpu import Event, Rows
 from streams.metering.intervals import MINUTE_MS, Int
 from streams.metering.labels import Interner
+from streams.metering.rows import Event, OpenRows, Rows
+from streams.metering.ticks import integers, times
 
 COUNTERS = ("prompt_tokens", "cached_tokens", "generation_tokens", "requests")
 
-_ROW: dict[str, tuple[Any, Any]] = {
-    "label": (np.int64, -1),
-    "shard": (np.int64, -1),
-    "start_ms": (np.int64, -1),
-    "end_ms": (np.int64, -1),
+# What a row of token usage measures.
+_MEASURED: dict[str, tuple[Any, Any]] = {
     "resets": (np.int64, 0),
-    "samples": (np.int64, 0),
     "started_ms": (np.int64, -1),
     **dict.fromkeys(COUNTERS, (np.int64, 0)),
     **{f"{name}_end": (np.int64, -1) for name in COUNTERS},
@@ -56,7 +52,7 @@ class TokenMeter:
     def __init__(self) -> None:
         self.labels: list[TokenLabel] = []
         self.shards: list[str] = []
-        self.slot = Columns(**_ROW, open=(np.bool_, False), touched=(np.bool_, False), loaded=(np.bool_, False))
+        self.slot = OpenRows(_MEASURED, loaded=(np.bool_, False))
         self.known_from_ms: dict[str, int] = {}
         self.events: list[Event] = []
         self.samples = 0
@@ -64,7 +60,6 @@ class TokenMeter:
         self._label_index = Interner()
         self._slot_index = Interner()
         self._shard_index = Interner()
-        self._closed: list[Rows] = []
 
     def unknown_counters(self, shard: str, cluster: str, batch: pa.RecordBatch) -> list[TokenLabel]:
         """Counters of the message whose chain heads have not been loaded."""
@@ -113,8 +108,8 @@ class TokenMeter:
         labels, slots = self._read_labels(cluster, batch)
         slots, kept = np.unique(slots, return_index=True)
         labels = labels[kept]
-        ts = batch.column("ts").cast(pa.int64()).to_numpy()[kept]
-        now = {name: _integers(batch, name)[kept] for name in (*COUNTERS, "started_ms")}
+        ts = times(batch)[kept]
+        now = {name: integers(batch, name)[kept] for name in (*COUNTERS, "started_ms")}
         slot, number = self.slot, self._shard(shard)
         head = slot.end_ms[slots].copy()
         first = head < 0
@@ -122,7 +117,7 @@ class TokenMeter:
         self.samples += int((first | live).sum())
         self.duplicates += batch.num_rows - int((first | live).sum())
 
-        self._begin(slots[first], labels[first], number, ts[first])
+        slot.begin(slots[first], labels[first], number, ts[first])
         slot.samples[slots[first]] = 1
         reset, stranger = self._restarted(slots, now, head)
         for which, kind, detail in (
@@ -162,25 +157,11 @@ class TokenMeter:
 
     def take_rows(self) -> tuple[Rows, Rows]:
         """Rows to be written since the last call: those that are final, and those still open."""
-        closed, self._closed = self._closed, []
-        final = {
-            name: np.concatenate([rows[name] for rows in closed]) if closed else np.empty(0, dtype)
-            for name, (dtype, _) in _ROW.items()
-        }
-        touched = np.flatnonzero(self.slot.touched[: len(self.slot)])
-        self.slot.touched[: len(self.slot)] = False
-        return final, {name: getattr(self.slot, name)[touched] for name in _ROW}
+        return self.slot.take()
 
     def open_rows(self, shards: Int, minutes_ms: Int) -> Rows:
         """Every open row of the given shards and (booking) minutes."""
-        used = len(self.slot)
-        chosen = (
-            self.slot.open[:used]
-            & np.isin(self.slot.shard[:used], shards)
-            & np.isin(self.slot.end_ms[:used] // MINUTE_MS * MINUTE_MS, minutes_ms)
-        )
-        where = np.flatnonzero(chosen)
-        return {name: getattr(self.slot, name)[where] for name in _ROW}
+        return self.slot.booked(shards, minutes_ms, "end_ms")
 
     def take_events(self) -> list[Event]:
         """Defects since the last call."""
@@ -203,18 +184,11 @@ class TokenMeter:
         """Close the open rows of these slots; the next ones start where they ended and inherit the counters."""
         if not len(slots):
             return
-        self._closed.append({name: getattr(self.slot, name)[slots] for name in _ROW})
+        self.slot.end(slots)
         ends = {name: getattr(self.slot, name)[slots] for name in ("started_ms", *(f"{c}_end" for c in COUNTERS))}
-        self._begin(slots, labels, shard, self.slot.end_ms[slots])
+        self.slot.begin(slots, labels, shard, self.slot.end_ms[slots])
         for name, values in ends.items():
             getattr(self.slot, name)[slots] = values
-
-    def _begin(self, slots: Int, labels: Int, shard: int, start_ms: Int) -> None:
-        for name, (_, default) in _ROW.items():
-            getattr(self.slot, name)[slots] = default
-        self.slot.label[slots] = labels
-        self.slot.shard[slots] = shard
-        self.slot.start_ms[slots] = self.slot.end_ms[slots] = start_ms
 
     def _read_labels(self, cluster: str, batch: pa.RecordBatch) -> tuple[Int, Int]:
         """Label and slot index of each row. Replicas are few beside GPUs, so a loop over rows is affordable."""
@@ -241,9 +215,3 @@ class TokenMeter:
         if index == len(self.shards):
             self.shards.append(shard)
         return index
-
-
-def _integers(batch: pa.RecordBatch, name: str) -> Int:
-    column = batch.column(name)
-    values: Int = (column.fill_null(-1) if column.null_count else column).to_numpy()
-    return values

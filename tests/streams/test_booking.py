@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from schemas.config import Config
 from schemas.usage import GpuTotals, TokenTotals
-from streams.booking import GpuBooking, TokenBooking
+from streams.booking.gpu import GpuBooking
+from streams.booking.tokens import TokenBooking
 from streams.metering.gpu import GpuMeter
 from streams.metering.tokens import COUNTERS, TokenMeter
 from streams.reference import Reference

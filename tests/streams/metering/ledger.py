@@ -7,8 +7,9 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from streams.metering.gpu import GpuMeter, Rows
+from streams.metering.gpu import GpuMeter
 from streams.metering.intervals import METHODS
+from streams.metering.rows import Rows
 from tests.streams.metering.oracle import Row
 from tests.streams.metering.samples import Observation, Tenant, gpu_batch
 

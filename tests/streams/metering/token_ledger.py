@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from schemas.arrow import TOKEN_SAMPLES
-from streams.metering.gpu import Rows
+from streams.metering.rows import Rows
 from streams.metering.tokens import COUNTERS, TokenMeter
 from tests.streams.metering.ledger import Store
 from tests.streams.metering.samples import batch_of

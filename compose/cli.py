@@ -219,7 +219,7 @@ def migrate_(config: MaybeConfig = None, clickhouse: ClickHouseOption = None, us
     applied = migrate(connect(url, known.user if known else user, password(), None))
     console.print(f"tables: {', '.join(applied) if applied else 'up to date'}")
     if settings and settings.kafka:
-        created = asyncio.run(create_topics(settings.kafka.url))
+        created = asyncio.run(create_topics(settings.kafka.url, replication_factor=settings.kafka.replication_factor))
         console.print(f"topics: {', '.join(created) if created else 'up to date'}")
 
 

@@ -88,7 +88,8 @@ class _Platform:
 
     async def _start_kafka(self) -> str:
         if self._config.kafka is not None:
-            await create_topics(self._config.kafka.url)
+            kafka = self._config.kafka
+            await create_topics(kafka.url, replication_factor=kafka.replication_factor)
             return self._config.kafka.url
         port = free_port()
         url = f"kafka://127.0.0.1:{port}"

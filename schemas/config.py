@@ -44,6 +44,8 @@ class Section(BaseModel):
 
 class Kafka(Section):
     url: KafkaUrl
+    replication_factor: int = Field(default=1, ge=1, le=9)
+    """Of topics that do not exist yet: 3 where a broker may fail."""
 
 
 class ClickHouse(Section):

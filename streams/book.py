@@ -1,7 +1,10 @@
 """The book: what the workers write to ClickHouse and read back from it. The only place that knows both SQL and tables.
 
-Every insert is one block into one partition, so it is stored whole or not at all; rows of an older month are written
+Every insert is one block into one partition, so it is stored whole or not at all; rows of an older day are written
 before those of a newer one, so that a chain head is never there without what came before it.
+
+The ledgers are partitioned by day and ordered by device: what a worker asks on taking over (chain heads, totals of the
+last minutes) reads a day or two, however long the history is.
 """
 
 import logging
@@ -30,6 +33,7 @@ _PASSING = (
     "ALL_CONNECTION_TRIES_FAILED", "ABORTED", "QUERY_WAS_CANCELLED", "SERVER_OVERLOADED",
 )  # fmt: skip
 
+DAY_MS = 86_400_000
 BLOCK_ROWS = 1_000_000  # ClickHouse cuts a block at 1,048,449 rows
 _INSERT = {
     "async_insert": 0,  # acknowledged when stored
@@ -73,8 +77,17 @@ class Book:
 
     # ---- chain heads -----------------------------------------------------------------------------------------------
 
-    def gpu_heads(self, cluster: str, devices: Sequence[str]) -> list[dict[str, Any]]:
-        """The last row of every slice of these devices, whichever shard wrote it."""
+    def gpu_heads(self, cluster: str, devices: Sequence[str], before_ms: int) -> list[dict[str, Any]]:
+        """The last row of every slice of these devices, whichever shard wrote it.
+
+        Looked for in the day before `before_ms`, and only for devices not found there in all of history.
+        """
+        heads = self._gpu_heads_since(cluster, devices, before_ms - DAY_MS)
+        found = {head["device"] for head in heads}
+        rest = [device for device in devices if device not in found]
+        return heads + (self._gpu_heads_since(cluster, rest, 0) if rest else [])
+
+    def _gpu_heads_since(self, cluster: str, devices: Sequence[str], since_ms: int) -> list[dict[str, Any]]:
         return self._select(
             """
             SELECT device, slice, tupleElement(head, 'shard') AS shard, tupleElement(head, 'node') AS node,
@@ -108,14 +121,21 @@ class Book:
                     (ts_end, ts_start)) AS head
                 FROM gpu_usage_store
                 WHERE cluster = {cluster:String} AND device IN {devices:Array(String)}
+                  AND ts_start >= fromUnixTimestamp64Milli({since:Int64})
                 GROUP BY device, slice
             )
             """,
-            {"cluster": cluster, "devices": list(devices)},
+            {"cluster": cluster, "devices": list(devices), "since": since_ms},
         )
 
-    def token_heads(self, cluster: str, endpoints: Sequence[str]) -> list[dict[str, Any]]:
-        """The last row of every counter of these endpoints."""
+    def token_heads(self, cluster: str, endpoints: Sequence[str], before_ms: int) -> list[dict[str, Any]]:
+        """The last row of every counter of these endpoints, looked for as in `gpu_heads`."""
+        heads = self._token_heads_since(cluster, endpoints, before_ms - DAY_MS)
+        found = {head["endpoint"] for head in heads}
+        rest = [endpoint for endpoint in endpoints if endpoint not in found]
+        return heads + (self._token_heads_since(cluster, rest, 0) if rest else [])
+
+    def _token_heads_since(self, cluster: str, endpoints: Sequence[str], since_ms: int) -> list[dict[str, Any]]:
         ends = ", ".join(f"{name}, {name}_end" for name in COUNTERS)
         return self._select(
             f"""
@@ -124,10 +144,11 @@ class Book:
                    resets, samples, started_ms, {ends}
             FROM token_usage_store
             WHERE cluster = {{cluster:String}} AND endpoint IN {{endpoints:Array(String)}}
+              AND ts_start >= fromUnixTimestamp64Milli({{since:Int64}})
             ORDER BY ts_end DESC, ts_start DESC
             LIMIT 1 BY endpoint, replica, served_model, team
             """,  # noqa: S608  (column names of our own)
-            {"cluster": cluster, "endpoints": list(endpoints)},
+            {"cluster": cluster, "endpoints": list(endpoints), "since": since_ms},
         )
 
     # ---- totals that only the book knows ---------------------------------------------------------------------------
@@ -192,14 +213,14 @@ class Book:
             for name, parts in _grouped(rows, "shard")
         ]
 
-    def recent_minutes(self, table: str, shard: str, since_ms: int) -> list[int]:
+    def recent_minutes(self, table: str, cluster: str, shard: str, since_ms: int) -> list[int]:
         """Minutes (ms) of a ledger in which a shard has rows, from `since_ms` on."""
         rows = self._select(
             f"""
             SELECT DISTINCT toInt64(toUnixTimestamp(minute)) * 1000 AS minute_ms FROM {table}
-            WHERE shard = {{shard:String}} AND ts_start >= fromUnixTimestamp64Milli({{since:Int64}})
+            WHERE cluster = {{cluster:String}} AND shard = {{shard:String}} AND ts_start >= fromUnixTimestamp64Milli({{since:Int64}})
             """,  # noqa: S608  (gpu_usage or token_usage)
-            {"shard": shard, "since": since_ms},
+            {"cluster": cluster, "shard": shard, "since": since_ms},
         )
         return [row["minute_ms"] for row in rows]
 
@@ -293,16 +314,16 @@ class Book:
 
 
 def _blocks(rows: pa.Table) -> Iterator[pa.Table]:
-    """Rows in parts that ClickHouse stores whole or not at all: one month, at most BLOCK_ROWS."""
+    """Rows in parts that ClickHouse stores whole or not at all: one day of a ledger, at most BLOCK_ROWS."""
     if not rows.num_rows:
         return
     if "ts_start" not in rows.column_names:
-        months = [rows]
+        days = [rows]
     else:
-        month = pc.add(pc.multiply(pc.year(rows["ts_start"]), 12), pc.month(rows["ts_start"]))
-        values = sorted(pc.unique(month).to_pylist())
-        months = [rows] if len(values) == 1 else [rows.filter(pc.equal(month, value)) for value in values]
-    for part in months:
+        day = pc.floor_temporal(rows["ts_start"], unit="day")
+        values = sorted(pc.unique(day).to_pylist())
+        days = [rows] if len(values) == 1 else [rows.filter(pc.equal(day, value)) for value in values]
+    for part in days:
         if part.num_rows > BLOCK_ROWS and "ts_start" in part.column_names:
             part = part.sort_by("ts_start")
         yield from (part.slice(begin, BLOCK_ROWS) for begin in range(0, part.num_rows, BLOCK_ROWS))

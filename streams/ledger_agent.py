@@ -94,8 +94,8 @@ class LedgerAgent(ABC):
             shard, cluster = message.shard, message.envelope.cluster
             if shard not in self._shards and message.batch.num_rows:
                 self._shards.add(shard)
-                since = message.batch.column("ts")[0].cast(pa.int64()).as_py() - REPUBLISHED_MS
-                minutes = self._context.book.recent_minutes(self.ledger, shard, since)
+                since = message.ts_ms - REPUBLISHED_MS
+                minutes = self._context.book.recent_minutes(self.ledger, cluster, shard, since)
                 from_book |= {(cluster, shard, minute) for minute in minutes}
                 self.know_from(shard, cluster, max([*minutes, since]))
             self.fold(message)

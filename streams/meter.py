@@ -38,7 +38,7 @@ class Meter(LedgerAgent):
         shard, cluster = message.shard, message.envelope.cluster
         unknown = self._meter.unknown_devices(shard, cluster, message.batch)
         if unknown:
-            self._meter.load(cluster, self._context.book.gpu_heads(cluster, unknown))
+            self._meter.load(cluster, self._context.book.gpu_heads(cluster, unknown, message.ts_ms))
             self._meter.mark_loaded(shard)
         self._meter.fold(shard, message.batch)
 

@@ -18,6 +18,11 @@ class Message(NamedTuple):
     envelope: Envelope
     batch: pa.RecordBatch
 
+    @property
+    def ts_ms(self) -> int:
+        """Time of the first sample. The batch must not be empty."""
+        return int(self.batch.column("ts")[0].value)
+
 
 class TelemetryReader:
     """Reads the messages of one topic; remembers the last sequence number of each shard."""
@@ -69,8 +74,9 @@ class TelemetryReader:
         boot, last = self._last.get(message.shard, (envelope.boot, envelope.seq - 1))
         if boot == envelope.boot and envelope.seq > last + 1 and message.batch.num_rows:
             missing = envelope.seq - last - 1
-            ts_ms = message.batch.column("ts")[0].cast(pa.int64()).as_py()
             detail = f"{missing} messages missing after seq {last} of boot {boot}"
-            self.events.append(Event(ts_ms, envelope.cluster, message.shard, "sequence_gap", str(envelope.seq), detail))
+            self.events.append(
+                Event(message.ts_ms, envelope.cluster, message.shard, "sequence_gap", str(envelope.seq), detail)
+            )
         if boot != envelope.boot or envelope.seq > last:
             self._last[message.shard] = (envelope.boot, envelope.seq)

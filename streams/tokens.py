@@ -31,7 +31,8 @@ class Tokens(LedgerAgent):
         unknown = self._meter.unknown_counters(shard, cluster, message.batch)
         if unknown:
             counters = {label.counter for label in unknown}
-            heads = self._context.book.token_heads(cluster, sorted({label.endpoint for label in unknown}))
+            endpoints = sorted({label.endpoint for label in unknown})
+            heads = self._context.book.token_heads(cluster, endpoints, message.ts_ms)
             names = ("cluster", "endpoint", "replica", "served_model", "team")
             own = [head for head in heads if tuple(head[name] for name in names) in counters]
             self._meter.load(shard, unknown, own)

@@ -14,9 +14,10 @@ from streams.context import Context, Rejected
 from streams.intake import Intake
 from streams.metering.columns import decimals
 from streams.metering.intervals import MINUTE_MS
-from streams.unit_costing import UnitCosting
+from streams.unit_costing import Minute, UnitCosting
 
 KEPT_MS = 60 * MINUTE_MS  # minutes held in memory; one that changes later is begun again from the book
+SKEW_MS = 5 * MINUTE_MS
 _MESSAGES: dict[str, TypeAdapter[Any]] = {USAGE_GPU: TypeAdapter(GpuTotals), USAGE_TOKENS: TypeAdapter(TokenTotals)}
 
 
@@ -38,9 +39,10 @@ class UnitCostAgent:
 
     def _start(self) -> None:
         self._costing = UnitCosting(self._context.reference)
+        self._since_ms = self._context.clock()
 
     def _compute(self, events: Sequence[Any]) -> tuple[list[UnitCosts], list[Rejected]]:
-        book, costing = self._context.book, self._costing
+        costing = self._costing
         rejected = []
         changed = set()
         for event in events:
@@ -61,6 +63,19 @@ class UnitCostAgent:
         if changed:
             costing.forget_before(max(minute_ms for _, minute_ms in changed) - KEPT_MS)
         return costs, rejected
+
+    def _begin(self, minute: Minute) -> None:
+        """Start a minute with what was published before this worker got the partition: the book has it.
+
+        Every message of a minute that began later comes here, so the book is not asked; SKEW_MS allows for collectors
+        whose clocks are ahead.
+        """
+        if minute[1] > self._since_ms + SKEW_MS:
+            self._costing.begin(minute, [], [], [])
+            return
+        book = self._context.book
+        lines = book.unit_cost_keys(*minute)
+        self._costing.begin(minute, book.gpu_totals(*minute), book.token_totals(*minute), lines)
 
     async def _store(self, result: tuple[list[UnitCosts], list[Rejected]]) -> None:
         costs, rejected = result

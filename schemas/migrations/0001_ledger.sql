@@ -110,7 +110,7 @@ CREATE TABLE gpu_usage_store
     price_version LowCardinality(String) COMMENT 'price that was applied: id@effective_from; empty = no price known'
 )
 ENGINE = ReplacingMergeTree(ts_end)
-PARTITION BY toYYYYMM(ts_start)
+PARTITION BY toDate(ts_start)
 ORDER BY (cluster, device, slice, ts_start)
 COMMENT 'The GPU ledger as stored: open rows may be present in several lengths until merged; read gpu_usage';
 
@@ -179,7 +179,7 @@ CREATE TABLE token_usage_store
     started_ms Nullable(Int64) COMMENT 'start of the counting process at ts_end, unix ms'
 )
 ENGINE = ReplacingMergeTree(ts_end)
-PARTITION BY toYYYYMM(ts_start)
+PARTITION BY toDate(ts_start)
 ORDER BY (cluster, endpoint, replica, served_model, team, ts_start)
 COMMENT 'The token ledger as stored: open rows may be present in several lengths until merged; read token_usage';
 

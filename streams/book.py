@@ -218,7 +218,8 @@ class Book:
         rows = self._select(
             f"""
             SELECT DISTINCT toInt64(toUnixTimestamp(minute)) * 1000 AS minute_ms FROM {table}
-            WHERE cluster = {{cluster:String}} AND shard = {{shard:String}} AND ts_start >= fromUnixTimestamp64Milli({{since:Int64}})
+            WHERE cluster = {{cluster:String}} AND shard = {{shard:String}}
+              AND ts_start >= fromUnixTimestamp64Milli({{since:Int64}})
             """,  # noqa: S608  (gpu_usage or token_usage)
             {"cluster": cluster, "shard": shard, "since": since_ms},
         )

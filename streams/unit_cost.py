@@ -53,9 +53,7 @@ class UnitCostAgent:
                 continue
             minute = (totals.cluster, totals.minute_ms)
             if not costing.knows(minute):
-                costing.begin(
-                    minute, book.gpu_totals(*minute), book.token_totals(*minute), book.unit_cost_keys(*minute)
-                )
+                self._begin(minute)
                 changed.add(minute)
             if costing.apply(totals):
                 changed.add(minute)

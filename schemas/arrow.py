@@ -116,6 +116,8 @@ def _decode_arrow(value: bytes, model: type[BaseModel], schema: pa.Schema) -> pa
     try:
         with pa.ipc.open_stream(value, options=_READ) as reader:
             batches = list(reader)
+        for batch in batches:  # damaged offsets would be followed out of the message's memory, and end the process
+            batch.validate(full=True)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise Unreadable(f"not an Arrow IPC stream: {error}") from error
     if len(batches) != 1:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from schemas.arrow import ARROW, SCHEMAS, Unreadable
 
@@ -39,7 +39,8 @@ class Defect(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    ts_ms: int
+    ts_ms: int = Field(ge=0, lt=4_102_444_800_000)
+    """When, unix ms; before 2100, so that every store can hold it."""
     source: str
     """Where: the target's kind and URL, without credentials."""
     kind: str

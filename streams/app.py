@@ -21,6 +21,7 @@ def create_app(kafka: str, *, group: str = GROUP) -> faust.App:
         key_serializer="raw",
         value_serializer="raw",
         processing_guarantee="at_least_once",
+        table_standby_replicas=0,  # there are no tables; with standbys Faust would take an assignor of its own
         topic_disable_leader=True,  # no extra topic: nothing here elects
         topic_allow_declare=False,  # topics are made by `commonwatt migrate` with their real settings
         web_enabled=False,

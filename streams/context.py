@@ -60,6 +60,7 @@ class Rejected:
     topic: str
     partition: int
     offset: int
+    key: bytes | None
     value: bytes | None
     original_headers: Sequence[tuple[str, bytes]]
     reason: str
@@ -67,13 +68,15 @@ class Rejected:
     @classmethod
     def of(cls, event: Any, reason: str) -> "Rejected":
         message = event.message
-        return cls(message.topic, message.partition, message.offset, message.value, headers_of(event), reason)
+        return cls(
+            message.topic, message.partition, message.offset, message.key, message.value, headers_of(event), reason
+        )
 
     def headers(self) -> list[tuple[str, bytes]]:
-        """The original headers, then where the message came from and why it is here."""
+        """The original headers, then why the message is here, where it came from, and the key that it had there."""
         origin = f"{self.topic}/{self.partition}/{self.offset}"
-        added = [("quarantine-reason", self.reason.encode()), ("quarantine-origin", origin.encode())]
-        return [*self.original_headers, *added]
+        added = {"reason": self.reason.encode(), "origin": origin.encode(), "key": self.key or b""}
+        return [*self.original_headers, *((f"quarantine-{name}", value) for name, value in added.items())]
 
 
 def headers_of(event: Any) -> list[tuple[str, bytes]]:

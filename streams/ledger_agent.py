@@ -116,6 +116,8 @@ class LedgerAgent(ABC):
         await context.publish(self.target, [(message.cluster, message) for message in messages])
 
     def _insert(self, batch: Batch) -> None:
+        # Ledger rows last: once they are stored, a replay drops their samples as duplicates, and with them whatever
+        # was noticed on the way.
+        self._context.book.insert("data_quality", event_rows(batch.events))
         for table, rows in batch.folded.tables.items():
             self._context.book.insert(table, rows)
-        self._context.book.insert("data_quality", event_rows(batch.events))

@@ -44,6 +44,7 @@ class Worker:
         for reader in (UnitCostAgent(self.context), BurnAgent(self.context), self.alerts):
             self._declare(reader.name, reader.source, reader.intake(ECONOMICS_LINGER_S))
         self.app.on_partitions_revoked.connect(self._on_revoked)
+        self.app.on_partitions_assigned.connect(self._on_assigned)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then finish what is held. Raises WorkerFailed when anything breaks."""
@@ -90,6 +91,12 @@ class Worker:
     async def _on_revoked(self, *_: Any, **__: Any) -> None:
         for intake in self.intakes:
             intake.rebalance()
+
+    async def _on_assigned(self, *app_and_partitions: Any, **_: Any) -> None:
+        topics: dict[str, list[int]] = {}
+        for topic, partition in sorted(app_and_partitions[1]):
+            topics.setdefault(topic, []).append(partition)
+        log.info("reads %s", ", ".join(f"{topic} {partitions}" for topic, partitions in topics.items()) or "nothing")
 
 
 async def run(config: Config, kafka: str, client: Client, *, stop: asyncio.Event) -> None:

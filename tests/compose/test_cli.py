@@ -1,4 +1,4 @@
-"""The command line: every mistake gets one clear sentence and a status, and nothing outlives its end, however it comes."""
+"""The command line: each mistake gets one clear sentence and a status; nothing outlives its end, however it comes."""
 
 import contextlib
 import os
@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import typer.main
+from typer.core import TyperGroup
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from compose import datadir
@@ -39,63 +40,87 @@ FILES = {
     "clickhouse_away.toml": f'[clickhouse]\nurl = "http://{NOBODY}"\n{CLUSTER}',
 }
 
+KAFKA_AWAY = rf"he Kafka at kafka://{NOBODY} cannot be (used \(nobody answers there\)|reached): start it, or correct"
+CLICKHOUSE_AWAY = rf"commonwatt: The ClickHouse at http://{NOBODY} cannot be reached: start it, or correct the URL"
 READ_ONLY = "commonwatt: .* may only read: SELECT, SHOW, DESCRIBE, EXPLAIN or EXISTS"
 PORT_TAKEN = r"Port {taken} on 127\.0\.0\.1 cannot be used \(Address already in use\): choose another"
-KAFKA_AWAY = (
-    rf"The Kafka at kafka://{NOBODY} cannot be (used \(nobody answers there\)|reached): start it, or correct the URL"
-)
-CLICKHOUSE_AWAY = rf"commonwatt: The ClickHouse at http://{NOBODY} cannot be reached: start it, or correct the URL"
-FOLDER_IN_USE = r"commonwatt: The data folder \S*/used is in use by process {pid}: stop it, or choose another folder"
 OTHER_VERSION = r"commonwatt: The data folder \S*/later has format '2' and this version reads format 1: use the version"
-NO_FOLDER = r"commonwatt: \S*/nowhere is no data folder of Commonwatt: name one with --data"
 
-# Command -> exit status and the sentence. Names in braces are filled in by `mistakes`.
+# fmt: off
+# Command -> the sentence on stderr, as a pattern. What stands in braces is filled in by `mistakes`.
 MISTAKES = {
-    "up --config {broken.toml} --data {fresh}": (1, r"\S*/broken\.toml:4: not TOML in column 7 \(invalid value\); write"),
-    "up --config {unknown.toml} --data {fresh}": (1, r'\S*/unknown\.toml:4: unknown key "puee" in \[\[cluster\]\]; did you mean pue\?'),
-    "up --config {prices.toml} --data {fresh}": (1, r'\S*/prices\.toml:15: price "two" and price "one" both hold for "\*" on cluster "fir" on 2026-04-01; end one'),
-    "up --config {absent.toml} --data {fresh}": (1, r"\S*/absent\.toml: cannot be read \(no such file or directory\); give the path"),
-    "doctor --config {broken.toml} --data {fresh}": (1, r"configuration: \S*/broken\.toml:4: not TOML"),
-    "up --config {sound.toml} --data {fresh} --for soon": (1, 'commonwatt: "soon" is not a duration; write for example "10s"'),
-    "demo --data {fresh} --for -5s": (1, 'commonwatt: "-5s" is not a duration; write for example "10s"'),
-    "up --config {sound.toml} --data {fresh} --page-port {taken}": (1, f"commonwatt: {PORT_TAKEN} with --page-port, or 0"),
-    "up --config {sound.toml} --data {fresh} --page-port 0 --clickhouse-port {taken}": (1, f"commonwatt: {PORT_TAKEN} with --clickhouse-port, or 0"),
-    "broker --port {taken}": (1, f"broker: {PORT_TAKEN} port"),
-    "clickhouse --data {fresh} --port {taken}": (1, f"clickhouse: {PORT_TAKEN} port"),
-    "page --clickhouse {book} --port {taken}": (1, r"commonwatt: the page cannot listen on 127\.0\.0\.1:{taken} \(Address already in use\); choose another --port"),
-    "simulate --config {demo.toml} --port {taken}": (1, r"commonwatt: simulate: .*{taken}\): address already in use"),
-    "broker --port 70000": (2, "Invalid value for '--port'"),
-    "up --config {sound.toml} --data {later}": (1, OTHER_VERSION),
-    "sql 'SELECT 1' --data {later}": (1, OTHER_VERSION),
-    "check --data {later}": (1, OTHER_VERSION),
-    "up --config {sound.toml} --data {used} --page-port 0 --clickhouse-port 0": (1, FOLDER_IN_USE),
-    "up --config {sound.toml} --data {foreign} --page-port 0 --clickhouse-port 0": (1, r"commonwatt: \S*/foreign is neither empty nor a data folder of Commonwatt"),
-    "sql 'SELECT 1' --data {used}": (1, r"commonwatt: Commonwatt on \S*/used is still starting: try again"),
-    "sql 'SELECT 1' --data {nowhere}": (1, NO_FOLDER),
-    "alerts --follow --data {nowhere}": (1, NO_FOLDER),
-    "alerts --follow --config {clickhouse_at_book.toml} --data {rest}": (1, "commonwatt: nothing runs that could be followed: start `commonwatt up`"),
-    "alerts --follow --config {clickhouse_at_book.toml} --kafka kafka://{nobody}": (1, f"commonwatt: {KAFKA_AWAY}"),
-    "sql 'SELECT 1' --format xml --clickhouse {book}": (1, 'commonwatt: --format "xml" is not known: use table, csv or json'),
-    "sql '' --clickhouse {book}": (1, "commonwatt: there is nothing to ask: write a query"),
-    "sql 'SELECT sum( FROM gpu_usage' --clickhouse {book}": (1, "commonwatt: .*(Syntax error|may only read)"),
-    "sql 'SELECT cost FROM nothing' --clickhouse {book}": (1, "commonwatt: Unknown table expression identifier 'nothing'"),
-    "sql 'INSERT INTO gpu_usage_store (cluster) VALUES (1)' --clickhouse {book}": (1, READ_ONLY),
-    "sql 'DROP TABLE gpu_usage_store' --clickhouse {book}": (1, READ_ONLY),
-    "sql 'SELECT 1' --clickhouse http://{nobody}": (1, CLICKHOUSE_AWAY),
-    "sql 'SELECT 1' --clickhouse http://here:port": (1, "commonwatt: 'http://here:port' is not the URL of a ClickHouse: write for example"),
-    "migrate": (1, "commonwatt: name a ClickHouse: --clickhouse URL, or a section"),
-    "migrate --clickhouse http://{nobody}": (1, CLICKHOUSE_AWAY),
-    "up --config {kafka_away.toml} --data {fresh} --page-port 0 --clickhouse-port 0": (1, f"commonwatt: {KAFKA_AWAY}"),
-    "up --config {clickhouse_away.toml} --data {fresh2} --page-port 0 --clickhouse-port 0": (1, CLICKHOUSE_AWAY),
-    "worker --config {sound.toml} --kafka kafka://{nobody} --clickhouse {book}": (1, f"commonwatt: worker: {KAFKA_AWAY.replace('The', 'the')}"),
-    "worker --config {clickhouse_away.toml} --kafka kafka://{nobody}": (1, CLICKHOUSE_AWAY),
-    "worker --config {sound.toml} --kafka kafka://{nobody}": (1, "commonwatt: name a ClickHouse: --clickhouse URL, or a section"),
-    "worker --config {sound.toml}": (1, "commonwatt: name a Kafka: --kafka URL, or a section"),
-    "collect --config {sound.toml}": (1, "commonwatt: name a Kafka: --kafka URL, or a section"),
-    "collect --config {sound.toml} --kafka here": (1, "commonwatt: 'here' is not the URL of a Kafka: write for example kafka://"),
-    "dashboards build --folder /proc/dashboards": (1, "commonwatt: /proc/dashboards cannot be written"),
-    "spend": (2, "No such command 'spend'"),
-}  # fmt: skip
+    "up --config {broken.toml} --data {fresh}":
+        r"\S*/broken\.toml:4: not TOML in column 7 \(invalid value\); write texts in double quotes",
+    "up --config {unknown.toml} --data {fresh}":
+        r'\S*/unknown\.toml:4: unknown key "puee" in \[\[cluster\]\]; did you mean pue\?',
+    "up --config {prices.toml} --data {fresh}":
+        r'\S*/prices\.toml:15: price "two" and price "one" both hold for "\*" on cluster "fir" on 2026-04-01; end one',
+    "up --config {sound.toml} --data {fresh} --for soon":
+        'commonwatt: "soon" is not a duration; write for example "10s", "2m" or "1h"',
+    "up --config {sound.toml} --data {fresh} --page-port {taken}":
+        f"commonwatt: {PORT_TAKEN} with --page-port, or 0",
+    "up --config {sound.toml} --data {fresh} --page-port 0 --clickhouse-port {taken}":
+        f"commonwatt: {PORT_TAKEN} with --clickhouse-port, or 0",
+    "broker --port {taken}":
+        f"broker: {PORT_TAKEN} port",
+    "clickhouse --data {fresh} --port {taken}":
+        f"clickhouse: {PORT_TAKEN} port",
+    "page --clickhouse {book} --port {taken}":
+        r"commonwatt: the page cannot listen on 127\.0\.0\.1:{taken} \(Address already in use\); choose another --port",
+    "simulate --config {demo.toml} --port {taken}":
+        r"commonwatt: simulate: .*{taken}\): address already in use",
+    "up --config {sound.toml} --data {later} {ports}":
+        OTHER_VERSION,
+    "sql 'SELECT 1' --data {later}":
+        OTHER_VERSION,
+    "up --config {sound.toml} --data {used} {ports}":
+        r"commonwatt: The data folder \S*/used is in use by process {pid}: stop it, or choose another folder",
+    "up --config {sound.toml} --data {foreign} {ports}":
+        r"commonwatt: \S*/foreign is neither empty nor a data folder of Commonwatt: choose another",
+    "sql 'SELECT 1' --data {used}":
+        r"commonwatt: Commonwatt on \S*/used is still starting: try again",
+    "sql 'SELECT 1' --data {nowhere}":
+        r"commonwatt: \S*/nowhere is no data folder of Commonwatt: name one with --data",
+    "sql 'SELECT 1' --format xml --clickhouse {book}":
+        'commonwatt: --format "xml" is not known: use table, csv or json',
+    "sql '' --clickhouse {book}":
+        "commonwatt: there is nothing to ask: write a query",
+    "sql 'SELECT sum( FROM gpu_usage' --clickhouse {book}":
+        "commonwatt: .*(Syntax error|may only read)",
+    "sql 'SELECT cost FROM nothing' --clickhouse {book}":
+        "commonwatt: Unknown table expression identifier 'nothing'",
+    "sql 'INSERT INTO gpu_usage_store (cluster) VALUES (1)' --clickhouse {book}":
+        READ_ONLY,
+    "sql 'DROP TABLE gpu_usage_store' --clickhouse {book}":
+        READ_ONLY,
+    "sql 'SELECT 1' --clickhouse http://{nobody}":
+        CLICKHOUSE_AWAY,
+    "sql 'SELECT 1' --clickhouse http://here:port":
+        "commonwatt: 'http://here:port' is not the URL of a ClickHouse: write for example",
+    "alerts --follow --config {at_book.toml} --data {rest}":
+        "commonwatt: nothing runs that could be followed: start `commonwatt up`",
+    "alerts --follow --config {at_book.toml} --kafka kafka://{nobody}":
+        f"commonwatt: T{KAFKA_AWAY}",
+    "migrate":
+        "commonwatt: name a ClickHouse: --clickhouse URL, or a section",
+    "up --config {kafka_away.toml} --data {fresh} {ports}":
+        f"commonwatt: T{KAFKA_AWAY}",
+    "up --config {clickhouse_away.toml} --data {begun} {ports}":
+        CLICKHOUSE_AWAY,
+    "worker --config {sound.toml} --kafka kafka://{nobody} --clickhouse {book}":
+        f"commonwatt: worker: t{KAFKA_AWAY}",
+    "worker --config {clickhouse_away.toml} --kafka kafka://{nobody}":
+        CLICKHOUSE_AWAY,
+    "worker --config {sound.toml} --kafka kafka://{nobody}":
+        "commonwatt: name a ClickHouse: --clickhouse URL, or a section",
+    "collect --config {sound.toml}":
+        "commonwatt: name a Kafka: --kafka URL, or a section",
+    "collect --config {sound.toml} --kafka here":
+        "commonwatt: 'here' is not the URL of a Kafka: write for example kafka://",
+    "dashboards build --folder /proc/dashboards":
+        "commonwatt: /proc/dashboards cannot be written",
+}
+# fmt: on
 
 
 @dataclass(frozen=True)
@@ -112,12 +137,13 @@ def mistakes(
 ) -> Iterator[Mistakes]:
     """All of them made, a few at a time."""
     place = tmp_path_factory.mktemp("mistakes")
-    names = {name: str(place / name) for name in (*FILES, "absent.toml", "clickhouse_at_book.toml")}
+    names = {name: str(place / name) for name in (*FILES, "absent.toml", "at_book.toml")}
     for name, text in FILES.items():
         (place / name).write_text(text)
-    (place / "clickhouse_at_book.toml").write_text(f'[clickhouse]\nurl = "{clickhouse_server.url}"\n{CLUSTER}')
-    names |= {name: str(place / name) for name in ("fresh", "fresh2", "later", "used", "foreign", "nowhere", "rest")}
+    (place / "at_book.toml").write_text(f'[clickhouse]\nurl = "{clickhouse_server.url}"\n{CLUSTER}')
+    names |= {name: str(place / name) for name in ("fresh", "begun", "later", "used", "foreign", "nowhere", "rest")}
     names |= {"demo.toml": str(ROOT / "compose" / "demo.toml"), "book": clickhouse_server.url, "nobody": NOBODY}
+    names |= {"ports": "--page-port 0 --clickhouse-port 0"}
     for folder, file, text in (
         ("later", "FORMAT", "2\n"),
         ("foreign", "notes.txt", "mine\n"),
@@ -137,22 +163,20 @@ def mistakes(
 
 def filled(line: str, names: dict[str, str]) -> list[str]:
     """The words of a command, with the names in braces put in."""
-    return [re.sub(r"\{([^}]*)\}", lambda name: names[name[1]], word) for word in shlex.split(line)]
+    return shlex.split(re.sub(r"\{([^}]*)\}", lambda name: names[name[1]], line))
 
 
 @pytest.mark.parametrize("line", MISTAKES)
 def test_a_mistake_gets_a_sentence(line: str, mistakes: Mistakes) -> None:
     """What is wrong and what to do, on stderr; a status that scripts can see; never a traceback."""
-    status, sentence = MISTAKES[line]
     answer = mistakes.answers[line]
-    assert answer.returncode == status, answer.stderr + answer.stdout
-    said = answer.stdout if line.startswith("doctor") else answer.stderr
-    last = said.strip().splitlines() if status == 1 else [said]
-    expected = re.sub(r"\{(taken|pid)\}", lambda name: mistakes.names[name[1]], sentence)
-    assert any(re.search(expected, text) for text in last[-2:]), said
+    assert answer.returncode == 1, answer.stderr + answer.stdout
+    expected = re.sub(r"\{(taken|pid)\}", lambda name: mistakes.names[name[1]], MISTAKES[line])
+    *before, last = answer.stderr.splitlines()
+    assert re.match(expected, last), answer.stderr
     assert "Traceback" not in answer.stderr + answer.stdout
     if not line.startswith("worker"):  # which logs to stderr
-        assert len(answer.stderr.splitlines()) == (0 if line.startswith("doctor") else 1) or status == 2, answer.stderr
+        assert before == []
 
 
 def test_a_mistake_changes_nothing(mistakes: Mistakes, clickhouse: ClickHouse) -> None:
@@ -166,17 +190,17 @@ def test_a_mistake_changes_nothing(mistakes: Mistakes, clickhouse: ClickHouse) -
 # ---- help ------------------------------------------------------------------------------------------------------------
 
 
-def commands(group: typer.main.TyperGroup, *path: str) -> Iterator[tuple[str, ...]]:
+def commands(group: TyperGroup, *path: str) -> Iterator[tuple[str, ...]]:
     for name, command in group.commands.items():
-        if isinstance(command, typer.main.TyperGroup):
+        if isinstance(command, TyperGroup):
             yield from commands(command, *path, name)
         else:
             yield (*path, name)
 
 
-def command_group() -> typer.main.TyperGroup:
-    group = typer.main.get_command(app)
-    assert isinstance(group, typer.main.TyperGroup)
+def command_group() -> TyperGroup:
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
     return group
 
 
@@ -192,7 +216,7 @@ def test_help_has_an_example_that_is_right(path: tuple[str, ...]) -> None:
     command = command_group()
     for name in path:
         found = command.commands[name]
-        if isinstance(found, typer.main.TyperGroup):
+        if isinstance(found, TyperGroup):
             command = found
     found.make_context(path[-1], words[len(path) :])
     assert found.help
@@ -206,6 +230,14 @@ def config(tmp_path: Path) -> Path:
     """A configuration with one target, which is dead."""
     file = tmp_path / "config.toml"
     file.write_text(CLUSTER + TARGET)
+    return file
+
+
+@pytest.fixture
+def quiet_config(tmp_path: Path) -> Path:
+    """A configuration without a target: nothing has to be waited for."""
+    file = tmp_path / "config.toml"
+    file.write_text(CLUSTER)
     return file
 
 
@@ -224,28 +256,17 @@ def family(platform: Platform) -> list[int]:
     return found
 
 
-def test_ctrl_c_ends_it_cleanly(config: Path) -> None:
-    """Exit 0 with the summary, no process left, and a second `up` goes on with the same folder."""
-    with up(*options(config), log=config.parent / "up.log") as platform:
-        processes = family(platform)
-        assert platform.roles().keys() == {"broker", "clickhouse", "worker", "collect", "page"}
-        assert platform.end() == 0, platform.said()
-        wait_gone(processes)
-    assert "What was metered" in platform.said()
-    assert not (config.parent / "data" / "run.json").exists()
-
-
-def test_ctrl_c_while_it_starts(config: Path) -> None:
+def test_ctrl_c_while_it_starts(quiet_config: Path) -> None:
     """Somebody who changes their mind at once gets the same orderly end."""
-    log = config.parent / "up.log"
+    log = quiet_config.parent / "up.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "compose", "up", *map(str, options(config))],
+            [sys.executable, "-m", "compose", "up", *map(str, options(quiet_config))],
             cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
         with contextlib.ExitStack() as stack:
             stack.callback(process.kill)
-            while not (config.parent / "data" / "log" / "broker.log").exists():
+            while not (quiet_config.parent / "data" / "log" / "broker.log").exists():
                 time.sleep(0.02)
             processes = family(Platform(process, log))
             process.send_signal(signal.SIGINT)
@@ -267,7 +288,7 @@ def test_a_role_that_dies_takes_everything_down(config: Path) -> None:
 
 
 def test_killing_it_leaves_no_process(config: Path) -> None:
-    """kill -9 of `commonwatt up` itself: the kernel ends every role, the broker's own program too; the folder is free."""
+    """kill -9 of `commonwatt up` itself: the kernel ends every role and the broker's program; the folder is free."""
     with up(*options(config), log=config.parent / "up.log") as platform:
         processes = family(platform)
         assert len(processes) >= 6
@@ -277,24 +298,20 @@ def test_killing_it_leaves_no_process(config: Path) -> None:
     assert datadir.addresses(config.parent / "data") is None
 
 
-def test_a_collector_outlasts_an_absent_kafka(tmp_path: Path) -> None:
-    """It says so at once, goes on, and when it is told to stop it says what is lost."""
-    file = tmp_path / "config.toml"
-    file.write_text(CLUSTER + TARGET)
+def test_a_collector_outlasts_an_absent_kafka(config: Path) -> None:
+    """It says so at once and goes on: Kafka may come back."""
     kafka = f"127.0.0.1:{free_port()}"
     process = subprocess.Popen(
-        [sys.executable, "-m", "compose", "collect", "--config", str(file), "--kafka", f"kafka://{kafka}"],
-        cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-m", "compose", "collect", "--config", str(config), "--kafka", f"kafka://{kafka}"],
+        cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stderr is not None
-    with contextlib.ExitStack() as stack:
-        stack.callback(process.kill)
-        for line in process.stderr:
-            if "takes no messages" in line:
-                assert f"Kafka at {kafka} takes no messages" in line
-                break
-        process.terminate()
-        _, rest = process.communicate(timeout=END_S)
-    assert process.returncode == 0
-    assert re.search(rf"Kafka at {kafka} did not take \d+ messages \(0 samples\) within 15 s; they are lost", rest)
-    assert "Traceback" not in rest
+    try:
+        warning = next(line for line in process.stderr if "takes no messages" in line)
+        assert f"Kafka at {kafka} takes no messages (KafkaConnectionError); they are kept in memory" in warning
+        assert "Unable connect" in process.stderr.readline()
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()

@@ -8,9 +8,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from faust.transport.consumer import Consumer
+from faust.transport.drivers.aiokafka import Consumer
 from faust.types import TP
-from intervaltree import IntervalTree
 
 from streams.consumer import SafeConsumer
 
@@ -29,7 +28,7 @@ def consumer_of(kind: type[Any], committed: int | None, acked: list[int], held: 
     consumer = object.__new__(kind)
     consumer._acked = defaultdict(list, {TOPIC: list(acked)})
     consumer._acked_index = defaultdict(set, {TOPIC: set(acked)})
-    consumer._gap = defaultdict(IntervalTree)
+    consumer._gap = defaultdict(list)  # no gaps
     consumer._committed_offset = {TOPIC: committed}
     consumer._unacked_messages = [SimpleNamespace(tp=TOPIC, offset=offset, acked=False) for offset in held]
     return consumer

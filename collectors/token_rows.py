@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from collectors.exposition import Page, PageError, SeriesSet
 from collectors.readings import TOKEN_COUNTERS, Fault, Origin, TokenReading, TokenRows, label, unreadable_faults
 
-MAX_COUNTER = np.uint64(2**60)
+MAX_COUNTER = np.uint64(2**55)  # of one series; the parts of a sum stay below what TokenSample takes
 """Beyond any token count (1e18); the sum of a few still fits 63 bits."""
 MAX_SECONDS = 1e12
 MS_PER_S = 1000

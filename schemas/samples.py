@@ -16,6 +16,8 @@ UNALLOCATED = "unallocated"
 Label = Annotated[str, Field(max_length=512)]
 Ratio = Annotated[float, Field(ge=0, le=1)]
 Counter = Annotated[int, Field(ge=0, lt=2**63)]
+TokenCounter = Annotated[int, Field(ge=0, lt=2**58)]
+"""Far beyond any server's life, and small enough that sums of differences stay within 64 bits."""
 
 
 class Sample(BaseModel):
@@ -82,10 +84,12 @@ class TokenSample(Sample):
     deployment: Label = Field(default="", description="deployment that the target belongs to (configuration)")
     layer: Label = Field(default="engine", description="where the tokens were counted: engine or gateway")
     team: Label = Field(default="", description="tenant as the gateway knows it; empty for engines")
-    prompt_tokens: Counter | None = Field(default=None, description="cumulative prompt tokens, cached ones included")
-    cached_tokens: Counter | None = Field(default=None, description="cumulative prompt tokens served from cache")
-    generation_tokens: Counter | None = Field(default=None, description="cumulative output tokens")
-    requests: Counter | None = Field(default=None, description="cumulative finished requests")
-    started_ms: Counter | None = Field(
+    prompt_tokens: TokenCounter | None = Field(
+        default=None, description="cumulative prompt tokens, cached ones included"
+    )
+    cached_tokens: TokenCounter | None = Field(default=None, description="cumulative prompt tokens served from cache")
+    generation_tokens: TokenCounter | None = Field(default=None, description="cumulative output tokens")
+    requests: TokenCounter | None = Field(default=None, description="cumulative finished requests")
+    started_ms: TokenCounter | None = Field(
         default=None, description="start of the counting process, unix ms; a change is a reset"
     )

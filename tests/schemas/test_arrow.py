@@ -18,6 +18,7 @@ TIMES = st.integers(946_684_800_000, 4_102_444_799_999).map(
     lambda ms: datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
 )
 COUNTERS = st.none() | st.integers(0, 2**63 - 1)
+TOKENS = st.none() | st.integers(0, 2**58 - 1)
 RATIOS = st.none() | st.floats(0, 1)
 
 GPU_ROWS = st.fixed_dictionaries(
@@ -39,7 +40,7 @@ TOKEN_ROWS = st.fixed_dictionaries(
     optional={
         **dict.fromkeys(("replica", "model", "deployment", "team"), LABELS),
         "layer": st.sampled_from(("engine", "gateway")),
-        **dict.fromkeys(("prompt_tokens", "cached_tokens", "generation_tokens", "requests", "started_ms"), COUNTERS),
+        **dict.fromkeys(("prompt_tokens", "cached_tokens", "generation_tokens", "requests", "started_ms"), TOKENS),
     },
 )
 MESSAGES = st.tuples(st.just("gpu-samples/1"), st.lists(GPU_ROWS, max_size=4)) | st.tuples(

@@ -58,8 +58,6 @@ class Book:
             wait=tenacity.wait_exponential_jitter(initial=0.2, max=5),
             before_sleep=self._complain,
         )
-        self.rows = 0
-        """Rows written so far, every table."""
 
     # ---- writing ---------------------------------------------------------------------------------------------------
 
@@ -70,7 +68,6 @@ class Book:
             with pa.ipc.new_stream(sink, part.schema) as writer:
                 writer.write_table(part.combine_chunks())
             self._call(partial(self._send, table, part.column_names, sink.getvalue().to_pybytes()))
-            self.rows += part.num_rows
 
     def _send(self, table: str, columns: list[str], block: bytes) -> None:
         self._client.raw_insert(table, columns, insert_block=block, settings=_INSERT, fmt="ArrowStream")

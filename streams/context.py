@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import faust
@@ -109,8 +108,3 @@ def _quarantine_rows(rejected: Sequence[Rejected], ts_ms: int) -> pa.Table:
             "bytes": pa.array([len(item.value or b"") for item in rejected], pa.uint64()),
         }
     )
-
-
-def utc_date(ms: int) -> str:
-    """ISO date and time of a moment, for messages to people."""
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")

@@ -162,10 +162,6 @@ class Reference:
         """The rate at which a product is charged on a UTC day; None when no price holds."""
         return self._prices(cluster, gpu_model, day)
 
-    def price_of_version(self, cluster: str, version: str) -> PriceRate | None:
-        """The rate behind a `price_version` of the ledger; None when this configuration does not know it."""
-        return next((p.rate for p in self._periods.get(cluster, ()) if p.rate.version == version), None)
-
     def _find_price(self, cluster: str, gpu_model: str, day: date) -> PriceRate | None:
         for period in self._periods.get(cluster, ()):
             holds = period.starts <= day and (period.ends is None or day < period.ends)

@@ -8,8 +8,6 @@ import csv
 import io
 import json
 import re
-import subprocess
-import sys
 import tomllib
 from collections import defaultdict
 from dataclasses import dataclass
@@ -22,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from tests.roles import ROOT
+from tests.compose.command import commonwatt
 
 LATENESS_S = 0.5  # a page is dated when it was received; on a busy machine that is this much after it was made
 FOR = "70s"  # long enough for a pod restart, a driver reload and a whole minute
@@ -41,18 +39,6 @@ class Demo:
         answer = commonwatt("sql", query, "--format", "csv", "--data", str(self.folder))
         assert answer.returncode == 0, answer.stderr
         return list(csv.DictReader(io.StringIO(answer.stdout)))
-
-
-def commonwatt(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command as a user would."""
-    return subprocess.run(
-        [sys.executable, "-m", "compose", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=170,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")

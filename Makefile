@@ -25,7 +25,7 @@ demo: setup  ## the whole platform on a simulated fabric: make demo FOR=2m GPUS=
 	$(BIN)/commonwatt demo --for $(FOR) --gpus $(GPUS)
 
 test: setup  ## every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 lint: setup  ## ruff and mypy --strict
 	$(BIN)/ruff check .

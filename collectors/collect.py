@@ -1,21 +1,31 @@
-"""The collector: reads the targets of the configuration and sends their samples to Kafka until it is told to stop."""
+"""The collector: reads the targets of the configuration and sends their samples to Kafka until it is told to stop.
+
+For high availability two collectors can read the same targets, both under one name and each with a spool of its own:
+their messages then have the same shards, so that one worker sees them side by side, and the meters count once what both
+have seen.
+"""
 
 import asyncio
 import contextlib
 import logging
 import resource
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from collectors.accounts import Accounts
 from collectors.batches import GpuBatches, TokenBatches
+from collectors.clock import Clock, SteadyClock
+from collectors.metrics import shown
 from collectors.publisher import Publisher
 from collectors.readings import JobReading
 from collectors.registry import KINDS
 from collectors.scraper import Scraper
 from collectors.shard import Batches, Shard, Ticks
+from collectors.spool import LIMIT_BYTES, Spool, SpoolError, opened
 from collectors.statistics import Statistics
-from collectors.target import Target, make_target
+from collectors.target import DefectLog, Target, make_target
 from schemas.config import Cluster, Config
 from schemas.topics import TELEMETRY_GPU, TELEMETRY_TOKENS, shard
 
@@ -30,9 +40,28 @@ SPARE_FILES = 256
 SCHEMAS = {TELEMETRY_GPU: "gpu-samples/1", TELEMETRY_TOKENS: "token-samples/1"}
 
 
-async def run(config: Config, kafka: str, *, collector: str, stop: asyncio.Event) -> None:
-    """Collect until `stop` is set. `kafka` is a URL kafka://host:port,…; `collector` names this process."""
-    await Collector(config, kafka, collector).run(stop)
+async def run(
+    config: Config,
+    kafka: str,
+    *,
+    collector: str,
+    spool: Path,
+    spool_limit_bytes: int = LIMIT_BYTES,
+    stop: asyncio.Event,
+) -> None:
+    """Collect until `stop` is set. `kafka` is a URL kafka://host:port,…; `collector` names this process.
+
+    Raises SpoolError when the folder `spool` cannot be used, or when messages could not be put there and are lost.
+    """
+    with opened(spool, limit_bytes=spool_limit_bytes) as messages:
+        working = Collector(config, kafka, collector, messages)
+        with shown(working.statistics):
+            await working.run(stop)
+    if messages.unwritten:
+        raise SpoolError(
+            f"{messages.unwritten} messages could not be sent, nor written to the spool {spool}, and are lost: "
+            "make room on its disk."
+        )
 
 
 @dataclass(slots=True)
@@ -57,9 +86,11 @@ class _Planned:
 class Collector:
     """All targets of a configuration. A target belongs to the same shard for as long as the process lives."""
 
-    def __init__(self, config: Config, kafka: str, collector: str) -> None:
+    def __init__(self, config: Config, kafka: str, collector: str, spool: Spool, *, wall: Clock = time.time) -> None:
         self.statistics = Statistics()
-        self._publisher = Publisher(kafka, collector, self.statistics)
+        self._clock = SteadyClock(self._clock_stepped, wall)
+        self._publisher = Publisher(kafka, collector, self.statistics, spool=spool, clock=self._clock)
+        self._own_defects = {cluster.id: DefectLog(f"collector {collector}") for cluster in config.cluster}
         self._jobs: list[_Jobs] = []
         self._shards: list[_Planned] = []
         groups = [group for cluster in config.cluster for group in self._groups(cluster)]
@@ -79,14 +110,19 @@ class Collector:
                 phase_s=phase_s,
                 targets=group.targets,
                 batches=batches,
-                other_defects=[target.defects for target in jobs_targets] if number == 0 else [],
+                other_defects=(
+                    [self._own_defects[group.cluster], *(target.defects for target in jobs_targets)]
+                    if number == 0
+                    else []
+                ),
             )
             self._shards.append(_Planned(planned, group.jobs, min(phase_s, index * START_SPREAD_S)))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Collect until `stop` is set, then send what has been read. No last round of scrapes is made."""
         _allow_sockets(self.statistics.targets)
-        async with Scraper() as scraper:
+        self._publisher.start()
+        async with Scraper(self._clock) as scraper:
             background = [asyncio.create_task(self._summarise())]
             for jobs in self._jobs:
                 background.append(asyncio.create_task(_follow_jobs(jobs, scraper)))
@@ -115,6 +151,7 @@ class Collector:
                     timeout_s=section.timeout,
                     deployment=section.deployment,
                     statistics=self.statistics,
+                    clock=self._clock,
                 )
                 if topic is None:
                     jobs.targets.setdefault(section.interval, []).append(target)
@@ -133,6 +170,13 @@ class Collector:
             await _either(event, stop, timeout_s)
         if not stop.is_set():
             await planned.shard.run(scraper, self._publisher, stop)
+
+    def _clock_stepped(self, now_s: float, what: str, detail: str) -> None:
+        """An event in every cluster, since the stamps of all are concerned."""
+        logger.warning("%s", detail)
+        self.statistics.clock_steps += what == "stepped"
+        for log in self._own_defects.values():
+            log.note(round(now_s * 1000), "clock_step", what, detail)
 
     async def _summarise(self) -> None:
         before = replace(self.statistics)

@@ -8,12 +8,14 @@ many, hold up a healthy one by a second at most, on the first tick, when nobody 
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import NamedTuple, Self
 
 import aiohttp
+
+from collectors.clock import Clock
 
 MAX_PAGE_BYTES = 16 * 1024 * 1024  # a page of 8 GPUs has 0.1 MB, the largest of a gateway a few
 HEALTHY_SLOTS = 512
@@ -45,7 +47,7 @@ class Fetched(NamedTuple):
 class Scraper:
     """The HTTP client of a collector. An asynchronous context manager."""
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, clock: Clock = time.time) -> None:
         self._clock = clock
         self._healthy = asyncio.Semaphore(HEALTHY_SLOTS)
         self._suspect = asyncio.Semaphore(SUSPECT_SLOTS)

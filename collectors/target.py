@@ -3,10 +3,10 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from collectors.batches import Timed
+from collectors.clock import Clock
 from collectors.exposition import PageError
 from collectors.readings import Origin, Reader, Reading
 from collectors.registry import KINDS
@@ -16,9 +16,6 @@ from schemas.config import TargetKind
 from schemas.topics import Defect
 
 logger = logging.getLogger(__name__)
-
-Clock = Callable[[], float]
-"""The time in unix seconds."""
 
 REPEAT_MS = 10 * 60 * 1000  # a defect that stays is reported again after ten minutes
 MAX_WAITING = 1000  # defects of a target not yet sent
@@ -63,7 +60,7 @@ class Target:
         reader: Reader,
         timeout_s: float,
         statistics: Statistics,
-        clock: Clock = time.time,
+        clock: Clock,
     ) -> None:
         self.origin = origin
         self.defects = DefectLog(f"{origin.kind} {origin.url}")
@@ -74,15 +71,16 @@ class Target:
         self._statistics = statistics
         self._clock = clock
         self._up: bool | None = None
-        self._last_ms = 0
 
     async def scrape(self, scraper: Scraper) -> Timed[Reading] | None:
         """One reading, or None when there is none to be had this time."""
         self.busy = True
+        begun = time.monotonic()
         try:
             return await self._scrape(scraper)
         finally:
             self.busy = False
+            self._statistics.scrape_s.add(time.monotonic() - begun)
 
     async def _scrape(self, scraper: Scraper) -> Timed[Reading] | None:
         self._statistics.scrapes += 1
@@ -104,13 +102,6 @@ class Target:
             self._statistics.targets_down -= 1
             self.defects.add(fetched.ts_ms, "target_up")
         self._up = True
-        if fetched.ts_ms <= self._last_ms:
-            detail = (
-                f"the clock shows {self._last_ms - fetched.ts_ms} ms before the previous scrape; this one is left out"
-            )
-            self.defects.note(fetched.ts_ms, "clock_step", "", detail)
-            return None
-        self._last_ms = fetched.ts_ms
         self._statistics.samples += len(reading)
         return Timed(fetched.ts_ms, reading)
 
@@ -131,7 +122,14 @@ class Target:
 
 
 def make_target(
-    kind: TargetKind, url: str, *, interval_s: float, timeout_s: float | None, deployment: str, statistics: Statistics
+    kind: TargetKind,
+    url: str,
+    *,
+    interval_s: float,
+    timeout_s: float | None,
+    deployment: str,
+    statistics: Statistics,
+    clock: Clock = time.time,
 ) -> Target:
     """The target at `url`. Its credentials, if it has any, stay in the request."""
     parts = urlsplit(url)
@@ -148,4 +146,4 @@ def make_target(
     )
     limit_s = min(0.8 * interval_s, MAX_TIMEOUT_S) if timeout_s is None else timeout_s
     statistics.targets += 1
-    return Target(origin, url, KINDS[kind].reader(origin), limit_s, statistics)
+    return Target(origin, url, KINDS[kind].reader(origin), limit_s, statistics, clock)

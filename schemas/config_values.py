@@ -68,6 +68,16 @@ def duration_s(value: object) -> float:
     raise ValueError(f'"{value}" is not a duration; write for example "10s", "2m" or "1h"')
 
 
+def size_bytes(text: str) -> int:
+    """`text` such as "4 GiB" or "500 MB" in bytes. Raises ValueError with the remedy."""
+    units = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+    units |= {f"{prefix}i": 1 << 10 * power for power, prefix in enumerate("KMGT", 1)}
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?) ?([KMGT]i?)?B?", text.strip())
+    if found is None:
+        raise ValueError(f'"{text}" is not a size; write for example "4GiB" or "500MB"')
+    return int(float(found[1]) * units[found[2] or ""])
+
+
 def _written_as(pattern: str, remedy: str) -> AfterValidator:
     """A text that matches the pattern as a whole, else an error that says what to write."""
 

@@ -7,9 +7,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from aiohttp import web
+from prometheus_client import Counter
 
 from collectors.simulator.fabric import WARM_UP_S, Fabric
 from schemas.config import Config
+
+PAGES = Counter("commonwatt_simulator_pages_total", "Pages of simulated exporters that were delivered.")
 
 _TICK_S = 0.25
 _GOODBYE_S = 2.0
@@ -77,6 +80,7 @@ def _handler(fabric: Fabric, clock: Clock) -> Callable[[web.BaseRequest], Awaita
         except ConnectionResetError:  # the reader went away: it has not got this page
             return response
         delivered()
+        PAGES.inc()
         return response
 
     return answer

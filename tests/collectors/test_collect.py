@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaConsumer
 
 from collectors.collect import Collector
 from collectors.shard import Ticks
+from collectors.spool import opened
 from schemas import config_file
 from schemas.arrow import decode
 from schemas.topics import TELEMETRY_GPU, TELEMETRY_TOKENS, Envelope
@@ -76,18 +77,21 @@ async def listening(kafka: str) -> AsyncIterator[Topics]:
 
 
 @contextlib.asynccontextmanager
-async def collecting(toml: str, folder: Path, kafka: str) -> AsyncIterator[Collector]:
+async def collecting(
+    toml: str, folder: Path, kafka: str, wall: Callable[[], float] = time.time
+) -> AsyncIterator[Collector]:
     """A collector that runs while the block does, and then stops as it does on SIGTERM."""
     path = folder / "commonwatt.toml"
     path.write_text(toml)
     stop = asyncio.Event()
-    collector = Collector(config_file.load(path), kafka, "c1")
-    running = asyncio.create_task(collector.run(stop))
-    try:
-        yield collector
-    finally:
-        stop.set()
-        await running
+    with opened(folder / "spool") as spool:
+        collector = Collector(config_file.load(path), kafka, "c1", spool, wall=wall)
+        running = asyncio.create_task(collector.run(stop))
+        try:
+            yield collector
+        finally:
+            stop.set()
+            await running
 
 
 def target(kind: str, *urls: str, interval: str = "300ms", extra: str = "") -> str:
@@ -133,7 +137,7 @@ async def test_samples_reach_the_topics_whole(broker: str, tmp_path: Path) -> No
         assert all(before < after for before, after in pairwise(times))  # type: ignore[operator]
     assert sorted(topics.latency_ms)[len(topics.latency_ms) * 9 // 10] < 1000
     assert asked >= 4
-    assert collector.statistics.buffered_messages == 0
+    assert collector.statistics.spool_messages == 0
     assert collector.statistics.failures == 0
 
 
@@ -206,6 +210,36 @@ async def test_stopping_does_not_wait_for_a_slow_target(broker: str, tmp_path: P
         assert time.monotonic() - started < 3
 
 
+async def test_a_clock_that_is_set_loses_no_sample(
+    broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An hour back and right again, then an hour back for good: every scrape is sent, and the steps are events."""
+    monkeypatch.setattr("collectors.clock.CONFIRM_S", 0.8)
+    wall = Wall()
+    async with serving(good=says(gpu_page())) as address, listening(broker) as topics:
+        toml = CLUSTER + target("dcgm-exporter", f"{address}/good", interval="100ms")
+        async with collecting(toml, tmp_path, broker, wall=wall) as collector:
+            for wall.step_s, seconds in ((0.0, 1.0), (-3600.0, 0.5), (0.0, 0.5), (-3600.0, 1.5)):
+                await asyncio.sleep(seconds)
+    times = [row["ts"] for row in topics.rows["fir/c1/0"] if row["device"] == "GPU-n1-0"]
+    assert len(times) == collector.statistics.scrapes >= 20
+    steps = [(after - before).total_seconds() for before, after in pairwise(times)]  # type: ignore[operator]
+    assert [round(step, -2) for step in steps if step <= 0] == [-3600.0]
+    events = [defect for envelope in topics.envelopes["fir/c1/0"] for defect in envelope.defects]
+    assert {(event.kind, event.source) for event in events} == {("clock_step", "collector c1")}
+    assert [event.subject for event in events] == ["stepped", "undone", "confirmed"]
+    assert "set by -3600.0" in events[0].detail
+
+
+class Wall:
+    """The system's clock, set by hand."""
+
+    step_s = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.step_s
+
+
 async def test_clusters_and_intervals_have_shards_of_their_own(tmp_path: Path) -> None:
     """A shard is of one cluster, one interval and one topic, at most 512 targets, numbered within its cluster."""
     many = [f"http://10.0.0.1:{port}/metrics" for port in range(1, 601)]
@@ -216,7 +250,9 @@ async def test_clusters_and_intervals_have_shards_of_their_own(tmp_path: Path) -
     toml += CLUSTER.replace("fir", "nibi") + target("dcgm-exporter", "http://10.1.0.2:9400/metrics", interval="10s")
     path = tmp_path / "commonwatt.toml"
     path.write_text(toml)
-    shards = [planned.shard for planned in Collector(config_file.load(path), "kafka://127.0.0.1:1", "c1")._shards]
+    with opened(tmp_path / "spool") as spool:
+        collector = Collector(config_file.load(path), "kafka://127.0.0.1:1", "c1", spool)
+    shards = [planned.shard for planned in collector._shards]
     assert [(s._key, s._interval_s, len(s._targets), s._schema) for s in shards] == [
         ("fir/c1/0", 10, 512, "gpu-samples/1"),
         ("fir/c1/1", 10, 89, "gpu-samples/1"),

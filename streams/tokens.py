@@ -26,6 +26,9 @@ class Tokens(LedgerAgent):
     def know_from(self, shard: str, cluster: str, latest_ms: int) -> None:
         self._meter.know_from(shard, latest_ms)
 
+    def doubt(self, shard: str) -> None:
+        self._meter.doubt(shard)
+
     def fold(self, message: Message) -> None:
         shard, cluster = message.shard, message.envelope.cluster
         unknown = self._meter.unknown_counters(shard, cluster, message.batch)
@@ -40,7 +43,8 @@ class Tokens(LedgerAgent):
 
     def take(self) -> Folded:
         usage, totals, unknown = self._booking.totals(*self._meter.take_rows())
-        return Folded({"token_usage_store": usage}, totals, unknown, self._meter.take_events())
+        duplicates, self._meter.duplicates = self._meter.duplicates, 0
+        return Folded({"token_usage_store": usage}, totals, unknown, self._meter.take_events(), duplicates)
 
-    def totals_from_book(self, cluster: str, minute_ms: int, shard: str) -> Sequence[TokenTotals]:
-        return self._context.book.token_totals(cluster, minute_ms, shard)
+    def totals_from_book(self, cluster: str, minutes_ms: Sequence[int], shards: Sequence[str]) -> Sequence[TokenTotals]:
+        return self._context.book.token_totals(cluster, minutes_ms, shards)

@@ -1,7 +1,9 @@
 """Agent `unit_cost`: usage.gpu and usage.tokens -> unit_costs, and the same on economics.unit-costs."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import pyarrow as pa
@@ -14,7 +16,8 @@ from streams.context import Context, Rejected
 from streams.intake import Intake
 from streams.metering.columns import decimals
 from streams.metering.intervals import MINUTE_MS
-from streams.unit_costing import Minute, UnitCosting
+from streams.metrics import STATE_AGE
+from streams.unit_costing import Minute, UnitCosting, by_minute
 
 KEPT_MS = 60 * MINUTE_MS  # minutes held in memory; one that changes later is begun again from the book
 SKEW_MS = 5 * MINUTE_MS
@@ -40,40 +43,43 @@ class UnitCostAgent:
     def _start(self) -> None:
         self._costing = UnitCosting(self._context.reference)
         self._since_ms = self._context.clock()
+        self._forgotten_ms = 0
 
     def _compute(self, events: Sequence[Any]) -> tuple[list[UnitCosts], list[Rejected]]:
         costing = self._costing
+        states: list[GpuTotals | TokenTotals] = []
         rejected = []
-        changed = set()
         for event in events:
             try:
-                totals = _MESSAGES[event.message.topic].validate_json(event.message.value or b"")
+                states.append(_MESSAGES[event.message.topic].validate_json(event.message.value or b""))
             except ValidationError as error:
                 rejected.append(Rejected.of(event, str(error)))
-                continue
-            minute = (totals.cluster, totals.minute_ms)
-            if not costing.knows(minute):
-                self._begin(minute)
-                changed.add(minute)
-            if costing.apply(totals):
-                changed.add(minute)
+        minutes = {(totals.cluster, totals.minute_ms) for totals in states}
+        changed = {minute for minute in minutes if not costing.knows(minute)}
+        self._begin(changed)
+        changed |= {(totals.cluster, totals.minute_ms) for totals in states if costing.apply(totals)}
         costs = [costing.cost(minute) for minute in sorted(changed)]
         if changed:
-            costing.forget_before(max(minute_ms for _, minute_ms in changed) - KEPT_MS)
+            self._forgotten_ms = max(self._forgotten_ms, max(minute_ms for _, minute_ms in changed) - KEPT_MS)
+            costing.forget_before(self._forgotten_ms)
         return costs, rejected
 
-    def _begin(self, minute: Minute) -> None:
-        """Start a minute with what was published before this worker got the partition: the book has it.
+    def _begin(self, minutes: Iterable[Minute]) -> None:
+        """Start minutes with what was published before this worker got the partition, or has forgotten: the book has
+        it, and is asked for all minutes of a cluster together (a bridged gap brings a day of them at once).
 
         Every message of a minute that began later comes here, so the book is not asked; SKEW_MS allows for collectors
         whose clocks are ahead.
         """
-        if minute[1] > self._since_ms + SKEW_MS:
-            self._costing.begin(minute, [], [], [])
-            return
         book = self._context.book
-        lines = book.unit_cost_keys(*minute)
-        self._costing.begin(minute, book.gpu_totals(*minute), book.token_totals(*minute), lines)
+        for cluster, of_cluster in groupby(sorted(minutes), itemgetter(0)):
+            wanted = [minute_ms for _, minute_ms in of_cluster]
+            past = [ms for ms in wanted if ms <= self._since_ms + SKEW_MS or ms < self._forgotten_ms]
+            gpu = by_minute(book.gpu_totals(cluster, past))
+            tokens = by_minute(book.token_totals(cluster, past))
+            lines = book.unit_cost_keys(cluster, past) if past else {}
+            for ms in wanted:
+                self._costing.begin((cluster, ms), gpu.get(ms, ()), tokens.get(ms, ()), lines.get(ms, ()))
 
     async def _store(self, result: tuple[list[UnitCosts], list[Rejected]]) -> None:
         costs, rejected = result
@@ -81,6 +87,8 @@ class UnitCostAgent:
         await asyncio.to_thread(context.book.insert, "unit_costs_store", _rows(costs))
         await context.set_aside(rejected)
         await context.publish(UNIT_COSTS, [(message.cluster, message) for message in costs])
+        for message in costs:
+            STATE_AGE.saw(self.name, message.ts_end_ms)
 
 
 def _rows(costs: Sequence[UnitCosts]) -> pa.Table:

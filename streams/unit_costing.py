@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from fractions import Fraction
+from typing import TypeVar
 
 from schemas.economics import UnitCost, UnitCosts
 from schemas.money import round_half_even, split
@@ -16,6 +17,7 @@ from streams.reference import Reference
 
 Minute = tuple[str, int]
 """(cluster, start of the minute in ms)."""
+Totals = TypeVar("Totals", GpuTotals, TokenTotals)
 
 
 @dataclass(slots=True)
@@ -44,6 +46,14 @@ class _State:
     tokens: dict[str, TokenTotals] = field(default_factory=dict)
     lines: set[tuple[str, str]] = field(default_factory=set)
     """(model, agreement) that were ever reported for the minute; one that falls to nothing is reported as nothing."""
+
+
+def by_minute(totals: Iterable[Totals]) -> dict[int, list[Totals]]:
+    """Totals under the start of their minute, ms."""
+    found: dict[int, list[Totals]] = {}
+    for item in totals:
+        found.setdefault(item.minute_ms, []).append(item)
+    return found
 
 
 class UnitCosting:

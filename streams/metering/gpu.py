@@ -5,22 +5,20 @@ batched, repeated or interrupted: a row grows while its device is seen, ends at 
 method or of shard, and is written under its start, so that writing it again replaces it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from schemas.samples import UNALLOCATED
-from streams.metering.columns import Columns
+from streams.metering.absence import next_patience
+from streams.metering.chains import GpuChains, ShardState
 from streams.metering.intervals import (
     BRIDGED,
     COUNTER,
-    HEAD,
     MAX_BRIDGE_MS,
     MAX_POWER_W,
-    METHODS,
     MINUTE_MS,
     Bool,
     Float,
@@ -31,43 +29,16 @@ from streams.metering.intervals import (
     share_of,
     time_share,
 )
-from streams.metering.labels import LabelReader, LabelSet
-from streams.metering.layout import Layout, Pieces, Registry
-from streams.metering.rows import Event, OpenRows, Rows
+from streams.metering.layout import Layout, Pieces
+from streams.metering.rows import Rows
 from streams.metering.ticks import Tick, read_tick
 
 DEFAULT_MAX_GAP_MS = 90_000  # of a cluster that the configuration does not describe
 
-# What a row of GPU usage measures.
-_MEASURED: dict[str, tuple[Any, Any]] = {
-    "gpu_ns": (np.int64, 0),
-    "busy_ns": (np.int64, 0),
-    "busy_known_ns": (np.int64, 0),
-    "energy_mj": (np.int64, 0),
-    "energy_mj_end": (np.int64, -1),
-    "power_w_end": (np.float64, np.nan),
-    "method": (np.int8, HEAD),
-    "ended": (np.bool_, False),
-}
 _NO_RAW = tuple(np.empty(0, dtype) for dtype in ("u8", "i8", "f8", "i8", "f8", "f8", "f8", "f8"))
 
 
-class ShardState:
-    """What the meter remembers of a shard between two of its messages."""
-
-    def __init__(self, number: int, name: str, cluster: str, reader: LabelReader) -> None:
-        self.number = number
-        self.name = name
-        self.cluster = cluster
-        self.reader = reader
-        self.row_codes: Int | None = None
-        self.layout: Layout | None = None
-        self.tick: Tick | None = None
-        self.known_from_ms = 0
-        """Minutes from here on are wholly in this meter's memory; earlier ones only in the book."""
-
-
-class GpuMeter:
+class GpuMeter(GpuChains):
     """Folds samples into ledger rows.
 
     Call `unknown_devices`, `load` their chain heads from the book, `fold` the message; `take_rows` when it is time to
@@ -75,130 +46,12 @@ class GpuMeter:
     """
 
     def __init__(self, max_gap_ms: Mapping[str, int], idle_below: float = 0.02) -> None:
-        self.registry = Registry()
-        self.shards: dict[str, ShardState] = {}
-        self.shard_names: list[str] = []
-        self.slot = OpenRows(
-            _MEASURED,
-            device=(np.int64, -1), lower=(np.int64, 0), upper=(np.int64, 1), denominator=(np.int64, 1),
-            free=(np.bool_, False), idle_since_ms=(np.int64, -1),
-        )  # fmt: skip
-        self.device = Columns(
-            head_ms=(np.int64, -1), energy_mj=(np.int64, -1), power_w=(np.float64, np.nan),
-            tag=(np.int64, -1), loaded=(np.bool_, False),
-        )  # fmt: skip
-        self.events: list[Event] = []
+        super().__init__()
         self.duplicates = 0
         self.samples = 0
         self._max_gap_ms = max_gap_ms
         self._idle_below = idle_below
         self._raw: list[tuple[NDArray[Any], ...]] = []
-
-    # ---- reading a message -----------------------------------------------------------------------------------------
-
-    def unknown_devices(self, shard: str, cluster: str, batch: pa.RecordBatch) -> list[str]:
-        """Devices of the message whose chain heads have not been loaded. Prepares the shard's layout."""
-        state = self._shard(shard, cluster)
-        rows = state.reader.read(batch)
-        if rows is state.row_codes and state.layout is not None:
-            return []
-        state.row_codes = rows
-        state.layout = self.registry.layout(cluster, rows, batch)
-        self._make_room()
-        layout = state.layout
-        self._report(state, layout.repeated_rows, batch, "repeated_series", "this slice stands in the message twice")
-        unknown = ~self.device.loaded[layout.devices]
-        labels = self.registry.labels
-        first_piece = np.full(len(layout.devices), -1)
-        first_piece[layout.piece_position] = layout.labels
-        return [labels[label].device for label in first_piece[unknown].tolist()]
-
-    def load(self, cluster: str, heads: Iterable[Mapping[str, Any]]) -> None:
-        """Go on from the last row of each slice as the book has it (columns of gpu_usage_store, times in ms).
-
-        Where a device was partitioned anew, only slices that reach its latest moment and have not ended are open.
-        """
-        by_device: dict[str, list[Mapping[str, Any]]] = {}
-        for head in heads:
-            by_device.setdefault(head["device"], []).append(head)
-        for slices in by_device.values():
-            head_ms = max(head["ts_end_ms"] for head in slices)
-            current = [head for head in slices if head["ts_end_ms"] == head_ms and not head["ended"]]
-            self._load_device(cluster, head_ms, current)
-
-    def mark_loaded(self, shard: str) -> None:
-        """The chain heads of every device in the shard's layout have been asked for."""
-        layout = self.shards[shard].layout
-        assert layout is not None
-        asked = layout.devices[~self.device.loaded[layout.devices]]
-        self.device.loaded[asked] = True
-        latest = int(self.device.head_ms[asked].max(initial=-1))
-        if latest >= 0:
-            self.know_from(shard, self.shards[shard].cluster, latest)
-
-    def know_from(self, shard: str, cluster: str, latest_ms: int) -> ShardState:
-        """The book has rows of the shard up to this moment: only minutes after it are wholly in this meter's memory.
-
-        `load` and `mark_loaded` see to it for the devices they are told of. Whoever knows of other rows of the shard
-        (of devices that are gone) says so here before the first `fold`.
-        """
-        state = self._shard(shard, cluster)
-        state.known_from_ms = max(state.known_from_ms, (latest_ms // MINUTE_MS + 1) * MINUTE_MS)
-        return state
-
-    def _load_device(self, cluster: str, head_ms: int, heads: list[Mapping[str, Any]]) -> None:
-        indexes = []
-        for head in heads:
-            label = LabelSet(
-                cluster, head["node"], head["device"], head["slice"], head["share_num"], head["share_den"],
-                head["vendor"], head["gpu_model"], head["namespace"], head["pod"], head["job"], head["account"],
-            )  # fmt: skip
-            indexes.append(self.registry.label_index(label))
-        if not indexes:
-            return
-        pieces = {piece.label: piece for piece in self.registry.pieces(
-            [index for index, head in zip(indexes, heads, strict=True) if head["slice"] != UNALLOCATED] or indexes
-        )}  # fmt: skip
-        self._make_room()
-        slot, device = self.slot, self.device
-        for index, head in zip(indexes, heads, strict=True):
-            s = int(self.registry.label.slot[index])
-            piece = pieces[index]
-            slot.label[s] = index
-            slot.shard[s] = self.know_from(head["shard"], cluster, head_ms).number
-            slot.start_ms[s], slot.end_ms[s] = head["ts_start_ms"], head["ts_end_ms"]
-            slot.gpu_ns[s], slot.energy_mj[s] = head["gpu_ns"], head["row_energy_mj"]
-            slot.busy_ns[s], slot.busy_known_ns[s] = head["busy_ns"], head["busy_known_ns"]
-            slot.energy_mj_end[s] = -1 if head["energy_mj_end"] is None else head["energy_mj_end"]
-            slot.power_w_end[s] = np.nan if head["power_w_end"] is None else head["power_w_end"]
-            slot.samples[s], slot.method[s] = head["samples"], METHODS.index(head["method"])
-            slot.lower[s], slot.upper[s], slot.denominator[s] = piece.lower, piece.upper, piece.denominator
-            slot.open[s] = True
-            slot.ended[s] = False
-            slot.free[s] = head["slice"] == UNALLOCATED
-            d = int(self.registry.label.device[index])
-            slot.device[s] = d
-            device.head_ms[d] = head_ms
-            device.energy_mj[d] = slot.energy_mj_end[s]
-            device.power_w[d] = slot.power_w_end[s]
-
-    def _shard(self, shard: str, cluster: str) -> ShardState:
-        state = self.shards.get(shard)
-        if state is None:
-            state = self.shards[shard] = ShardState(
-                len(self.shard_names), shard, cluster, self.registry.reader(cluster)
-            )
-            self.shard_names.append(shard)
-        return state
-
-    def _make_room(self) -> None:
-        label = self.registry.label
-        devices = int(label.device[: len(label)].max(initial=-1)) + 1
-        slots = int(label.slot[: len(label)].max(initial=-1)) + 1
-        while len(self.device) < devices:
-            self.device.add()
-        while len(self.slot) < slots:
-            self.slot.add()
 
     # ---- folding ---------------------------------------------------------------------------------------------------
 
@@ -217,26 +70,29 @@ class GpuMeter:
         t1 = tick.ts_ms[layout.first_row_index]
         energy1, power1 = tick.energy_mj[layout.first_row_index], tick.power_w[layout.first_row_index]
         t0, energy0 = device.head_ms[devices].copy(), device.energy_mj[devices].copy()
+        patience = device.patience_ms[devices]
         first = t0 < 0
         live = ~first & (t1 > t0)
         pieces, changed, kept = self._pieces_before(layout)
 
         dt = np.where(live, t1 - t0, 1)
-        energy, method, reset, jumped = measure_energy(dt, energy0, energy1, device.power_w[devices], power1)
+        energy, method, stale, reset, jumped = measure_energy(dt, energy0, energy1, device.power_w[devices], power1)
         gap = live & (dt > self._max_gap_ms.get(state.cluster, DEFAULT_MAX_GAP_MS))
-        bridged = gap & (method == COUNTER) & ~changed & (dt <= MAX_BRIDGE_MS)
-        metered = live & (~gap | bridged)
-        method[bridged] = BRIDGED
-        self._report_devices(state, layout, live & reset, t1, "counter_reset", "energy counter went down")
-        self._report_devices(
-            state,
-            layout,
-            metered & jumped,
-            t1,
-            "counter_jump",
-            f"energy counter rose by more than {MAX_POWER_W} W allow",
-        )
-        self._report_devices(state, layout, gap & ~bridged, t1, "unmetered_gap", "silent for longer than max_gap")
+        bridged = gap
+        if gap.any():
+            bridged = gap & (method == COUNTER) & ~changed & (dt <= MAX_BRIDGE_MS)
+            method[bridged] = BRIDGED
+        lost = gap & ~bridged
+        metered = live & ~lost
+        if stale.any():
+            energy1 = np.where(stale, energy0, energy1)
+            self._report_stale(state, t1[live & stale])
+        for which, kind, detail in (
+            (live & reset, "counter_reset", "energy counter went down"),
+            (metered & jumped, "counter_jump", f"energy counter rose by more than {MAX_POWER_W} W allow"),
+            (lost, "unmetered_gap", "silent for longer than max_gap"),
+        ):
+            self._report_devices(state, layout, which, t1, kind, detail)
 
         busy = tick.busy[pieces.row_index]
         if (pieces.rows < 0).any():
@@ -244,10 +100,13 @@ class GpuMeter:
         self._extend(state, pieces, busy, t0, t1, dt, metered, energy, method, energy0, energy1, power1)
 
         seen = first | live
-        self._reopen(state, layout, pieces, seen, first | (gap & ~bridged), changed, kept, t1, energy1, power1)
+        self._reopen(state, layout, pieces, seen, first | lost, changed, kept, t1, energy1, power1)
+        patience = next_patience(dt, patience)
         if not seen.all():
-            devices, t1, energy1, power1 = layout.devices[seen], t1[seen], energy1[seen], power1[seen]
+            devices = layout.devices[seen]
+            t1, energy1, power1, patience = t1[seen], energy1[seen], power1[seen], patience[seen]
         device.head_ms[devices], device.energy_mj[devices], device.power_w[devices] = t1, energy1, power1
+        device.patience_ms[devices] = patience
         device.tag[devices] = layout.tag
         self._track_idle(layout, tick, seen)
         self._keep_raw(layout, tick, seen)
@@ -399,26 +258,3 @@ class GpuMeter:
         """Accepted samples since the last call, by column: series, ts_ms, power_w, energy_mj, busy, sm_active, …"""
         raw, self._raw = self._raw, []
         return tuple(np.concatenate(columns) for columns in zip(_NO_RAW, *raw, strict=True))
-
-    def take_events(self) -> list[Event]:
-        """Defects since the last call."""
-        events, self.events = self.events, []
-        return events
-
-    # ---- defects ---------------------------------------------------------------------------------------------------
-
-    def _report(self, state: ShardState, rows: Int, batch: pa.RecordBatch, kind: str, detail: str) -> None:
-        for row in rows.tolist():
-            ts = batch.column("ts")[row].cast(pa.int64()).as_py()
-            device = batch.column("device")[row].as_py()
-            self.events.append(Event(ts, state.cluster, state.name, kind, device, detail))
-
-    def _report_devices(
-        self, state: ShardState, layout: Layout, which: Bool, ts_ms: Int, kind: str, detail: str
-    ) -> None:
-        if which.any():
-            label_of = np.empty(len(layout.devices), np.int64)
-            label_of[layout.piece_position] = layout.labels
-            for position in np.flatnonzero(which).tolist():
-                device = self.registry.labels[label_of[position]].device
-                self.events.append(Event(int(ts_ms[position]), state.cluster, state.name, kind, device, detail))

@@ -18,7 +18,8 @@ MINUTE_MS = 60_000
 NS_PER_MS = 1_000_000
 MAX_POWER_W = 3000
 # dcgm-exporter repeats its reading for up to a collection interval (30 s by default), so a counter may honestly step
-# by more than the interval between two scrapes allows. Beyond this slack a step is a defect, not energy.
+# by more than the interval between two scrapes allows; and the clocks of two collectors may differ. Beyond this slack
+# a step up is a defect, a step down is a reset.
 COUNTER_SLACK_MS = 60_000
 # Longest silence that is bridged. Each minute of it becomes a row, and a host that comes up with its clock in 1970 must
 # not make half a century of them; it also keeps energy_until exact.
@@ -34,6 +35,8 @@ class Energy(NamedTuple):
 
     energy_mj: Int
     method: NDArray[np.int8]
+    stale: Bool
+    """The later reading is older than its time: another collector, whose clock is behind, has seen more already."""
     reset: Bool
     """The counter went down: driver reload, reboot, GPU reset."""
     jumped: Bool
@@ -46,21 +49,30 @@ def measure_energy(dt_ms: Int, energy0_mj: Int, energy1_mj: Int, power0_w: Float
     By the counter where both ends have it and it is sound; over a reset, or without a counter, the trapezoid of power
     (1 W x 1 ms = 1 mJ); without power at either end the energy is unknown and the method says so.
 
+    Two collectors whose clocks differ by s stamp readings in the wrong order only when the stamps are at most s apart,
+    and then the counter falls by at most what the device uses in s. Such a fall, to more than half of what it was (a
+    counter that was reset begins at zero), is a stale reading: no energy, and the larger value stays the counter's.
+
     Arrays of one shape. A missing counter is -1, a missing power NaN. dt_ms > 0.
     """
     counted = (energy0_mj >= 0) & (energy1_mj >= 0)
     delta = np.where(counted, energy1_mj - energy0_mj, 0)
-    reset = counted & (delta < 0)
     jumped = delta > MAX_POWER_W * (dt_ms + COUNTER_SLACK_MS)
+    stale = reset = delta < 0
+    if reset.any():
+        stale = reset & (delta >= -MAX_POWER_W * COUNTER_SLACK_MS) & (dt_ms <= COUNTER_SLACK_MS)
+        stale &= energy1_mj > -delta  # half of a counter near 2**63 has no double
+        reset = reset & ~stale
+        delta = np.maximum(delta, 0)
     by_counter = counted & ~reset & ~jumped
     if by_counter.all():
-        return Energy(delta, np.full(len(delta), COUNTER, np.int8), reset, jumped)
+        return Energy(delta, np.full(len(delta), COUNTER, np.int8), stale, reset, jumped)
     mean_power_w = (power0_w + power1_w) / 2
     by_power = ~by_counter & ~np.isnan(mean_power_w)
     trapezoid = np.rint(np.where(by_power, mean_power_w, 0.0) * dt_ms).astype(np.int64)
     energy_mj = np.where(by_counter, delta, trapezoid)
     method = np.where(by_counter, COUNTER, np.where(by_power, INTEGRATED, TIME)).astype(np.int8)
-    return Energy(energy_mj, method, reset, jumped)
+    return Energy(energy_mj, method, stale, reset, jumped)
 
 
 def energy_until(energy_mj: Int, dt_ms: Int, elapsed_ms: Int) -> Int:

@@ -1,5 +1,6 @@
 """How a tick's rows divide its devices: which slices exist and which part of the device each one is."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -105,13 +106,17 @@ class Registry:
     def reader(self, cluster: str) -> LabelReader:
         return LabelReader(cluster, self._values, self._rows)
 
+    def device_index(self, cluster: str, device: str) -> int:
+        """Index of a device."""
+        return self._device_index.code((cluster, device))
+
     def label_index(self, label: LabelSet) -> int:
         """Index of a label set; makes its device and slot known too."""
         index = self._label_index.code(label)
         if index == len(self.labels):
             self.labels.append(label)
             self.label.add()
-            self.label.device[index] = self._device_index.code((label.cluster, label.device))
+            self.label.device[index] = self.device_index(label.cluster, label.device)
             self.label.slot[index] = self._slot_index.code((label.cluster, label.device, label.slice))
             self.label.held[index] = bool(label.pod or label.job)
             self.label.whole[index] = label.share_num == label.share_den
@@ -175,9 +180,9 @@ class Registry:
             divisor = math.gcd(left, denominator)
             free = sets[0].unallocated(left // divisor, denominator // divisor)
             labels, shares = (*labels, self.label_index(free)), [*shares, left]
-        bounds = [0]
-        for share in shares:
-            bounds.append(bounds[-1] + share)
+        bounds = [0, *itertools.accumulate(shares)]
+        if bounds[-1] > FINEST_SHARE:  # thousands of slices that claim more than the device: stay within 64 bits
+            bounds = [bound * FINEST_SHARE // bounds[-1] for bound in bounds]
         return [Piece(label, bounds[i], bounds[i + 1], bounds[-1]) for i, label in enumerate(labels)]
 
     def _cut(self, labels: Int, first_row: Int, kept: Int, position: Int, counts: Int) -> Int:

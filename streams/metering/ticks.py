@@ -7,6 +7,8 @@ import pyarrow as pa
 
 from streams.metering.intervals import MAX_POWER_W, Float, Int
 
+MAX_MEMORY_MIB = 1 << 30  # a pebibyte; what is meant is that infinity is no measurement
+
 
 class Tick(NamedTuple):
     """The measured values of one message, (n) arrays; NaN or -1 where not measured."""
@@ -42,15 +44,17 @@ def read_tick(batch: pa.RecordBatch) -> tuple[Tick, list[OutOfRange]]:
         xid=integers(batch, "xid"),
     )
     impossible = []
-    for values, most, kind in (
-        (tick.power_w, MAX_POWER_W, "power_out_of_range"),
-        (tick.busy, 1, "ratio_out_of_range"),
-        (tick.sm_active, 1, "ratio_out_of_range"),
+    for values, least, most, kind in (
+        (tick.power_w, 0, MAX_POWER_W, "power_out_of_range"),
+        (tick.busy, 0, 1, "ratio_out_of_range"),
+        (tick.sm_active, 0, 1, "ratio_out_of_range"),
+        (tick.memory_used_mib, 0, MAX_MEMORY_MIB, "memory_out_of_range"),
+        (tick.temperature_c, -50, 250, "temperature_out_of_range"),
     ):
-        wrong = np.flatnonzero((values < 0) | (values > most))
+        wrong = np.flatnonzero((values < least) | (values > most))
         if len(wrong):
             values[wrong] = np.nan
-            impossible.append(OutOfRange(wrong, kind, f"outside 0..{most}; the value is left out"))
+            impossible.append(OutOfRange(wrong, kind, f"outside {least}..{most}; the value is left out"))
     return tick, impossible
 
 

@@ -1,9 +1,14 @@
 """The meter of tokens: cumulative counters in, ledger rows of exact differences out. Pure state, no I/O.
 
 A counter is (cluster, endpoint, replica, served model, team). The difference of two observations is booked to the
-minute of the later one; a row grows while that minute lasts and is written under its start. A restart of the counting
-process (its start time changed, or a counter went down) counts from zero, unless the process is older than the last
-observation: then another process answers under the same address, and what it counted before is nobody's.
+minute of the later one; a row grows while that minute lasts and is written under its start. What a difference means:
+
+- The process restarted (its start time changed, or its counts fell): they count from zero, unless the process is older
+  than the last observation. Then another process answers under the same address, and what it counted is nobody's.
+- The counts fell and it is the same process: a stale reading, which adds nothing. Two collectors whose clocks differ
+  stamp readings in the wrong order. The larger value of each count is kept, so that the sum stays last - first.
+- A count moved further than any server counts: it was misread, now or before. It is forgotten and begins anew with the
+  next observation; a nonsensical value can neither be booked nor stand in the way of the true ones.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,14 +16,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from streams.metering.intervals import MINUTE_MS, Int
+from streams.metering.absence import FIRST_PATIENCE_MS, next_patience
+from streams.metering.intervals import COUNTER_SLACK_MS, MINUTE_MS, Bool, Int
 from streams.metering.labels import Interner
 from streams.metering.rows import Event, OpenRows, Rows
 from streams.metering.ticks import integers, times
 
 COUNTERS = ("prompt_tokens", "cached_tokens", "generation_tokens", "requests")
+
+# Where no start time tells a restart from a stale reading: a fall to more than half within this time is stale. A reader
+# whose clock is further ahead is refused (streams.telemetry), and a server that has just restarted has not yet counted
+# half of what it had, unless it had only just begun.
+STALE_MS = 300_000
+# Tokens per ms, more than any one counter counts: all of DeepSeek's service together read and wrote 9,000 a ms (608 and
+# 168 billion on 27 February 2025, by its own figures).
+MAX_PER_MS = 10_000
 
 # What a row of token usage measures.
 _MEASURED: dict[str, tuple[Any, Any]] = {
@@ -46,13 +59,31 @@ class TokenLabel(NamedTuple):
         return self[:5]
 
 
+class Change(NamedTuple):
+    """What one observation of each counter adds to the one before."""
+
+    advance: dict[str, Int]
+    """Tokens, requests."""
+    end: dict[str, Int]
+    """The counts to go on from, -1 where nothing is known."""
+    started_ms: Int
+    stale: Bool
+    reset: Bool
+    stranger: Bool
+    """Of those that are reset, the ones of another process."""
+    jumped: Bool
+    """A count moved too far, up or down."""
+
+
 class TokenMeter:
     """Folds token samples into ledger rows. Use like GpuMeter."""
 
     def __init__(self) -> None:
         self.labels: list[TokenLabel] = []
         self.shards: list[str] = []
-        self.slot = OpenRows(_MEASURED, loaded=(np.bool_, False))
+        self.slot = OpenRows(
+            _MEASURED, patience_ms=(np.int64, FIRST_PATIENCE_MS), stale_ms=(np.int64, -1), loaded=(np.bool_, False)
+        )
         self.known_from_ms: dict[str, int] = {}
         self.events: list[Event] = []
         self.samples = 0
@@ -62,23 +93,35 @@ class TokenMeter:
         self._shard_index = Interner()
 
     def unknown_counters(self, shard: str, cluster: str, batch: pa.RecordBatch) -> list[TokenLabel]:
-        """Counters of the message whose chain heads have not been loaded."""
+        """Counters of the message whose heads must be read from the book: new ones, and those that were away (see
+        streams.metering.absence)."""
         self._shard(shard)
         labels, slots = self._read_labels(cluster, batch)
-        unknown = {int(slot): self.labels[label] for label, slot in zip(labels, slots, strict=True)}
-        return [label for slot, label in unknown.items() if not self.slot.loaded[slot]]
+        away = times(batch) - self.slot.end_ms[slots] > self.slot.patience_ms[slots]
+        asked = np.flatnonzero(away | ~self.slot.loaded[slots])
+        unknown = {int(slots[i]): self.labels[labels[i]] for i in asked.tolist()}
+        return list(unknown.values())
+
+    def doubt(self, shard: str) -> None:
+        """As GpuMeter.doubt."""
+        slot, used = self.slot, len(self.slot)
+        slot.loaded[:used] &= slot.shard[:used] != self._shard(shard)
 
     def load(self, shard: str, asked: Iterable[TokenLabel], heads: Iterable[Mapping[str, Any]]) -> None:
-        """Go on from the last row of each counter as the book has it (columns of token_usage_store, times in ms)."""
+        """Take in the last row of each counter as the book has it (columns of token_usage_store, times in ms).
+
+        A chain that is longer in the book went on elsewhere: go on from there. One that is longer in memory stays.
+        """
+        columns = self.slot
         for head in heads:
             label = TokenLabel(
                 head["cluster"], head["endpoint"], head["replica"], head["served_model"], head["team"],
                 head["deployment"], head["layer"],
             )  # fmt: skip
             slot = self._slot_of(label)
-            columns = self.slot
-            if columns.loaded[slot]:
-                continue  # the meter is ahead of the book
+            if columns.end_ms[slot] >= head["ts_end_ms"]:
+                continue
+            columns.touched[slot] = False  # what is not stored of the open row, others have counted
             columns.label[slot] = self._label(label)
             columns.shard[slot] = self._shard(head["shard"])
             columns.start_ms[slot], columns.end_ms[slot] = head["ts_start_ms"], head["ts_end_ms"]
@@ -90,7 +133,7 @@ class TokenMeter:
             self.know_from(head["shard"], head["ts_end_ms"])
             self.know_from(shard, head["ts_end_ms"])
         for label in asked:
-            self.slot.loaded[self._slot_of(label)] = True
+            columns.loaded[self._slot_of(label)] = True
 
     def know_from(self, shard: str, latest_ms: int) -> None:
         """The book has rows of the shard up to this moment: only minutes after it are wholly in this meter's memory.
@@ -119,15 +162,9 @@ class TokenMeter:
 
         slot.begin(slots[first], labels[first], number, ts[first])
         slot.samples[slots[first]] = 1
-        reset, stranger = self._restarted(slots, now, head)
-        for which, kind, detail in (
-            (live & reset & ~stranger, "counter_reset", "the counting process restarted; counted from zero"),
-            (live & stranger, "counter_swapped", "another process answers; its earlier count is left out"),
-        ):
-            for i in np.flatnonzero(which).tolist():
-                label = self.labels[labels[i]]
-                subject = f"{label.endpoint} {label.replica} {label.served_model} {label.team}".strip()
-                self.events.append(Event(int(ts[i]), cluster, shard, kind, subject, detail))
+        elapsed = np.where(live, ts - head, 1)
+        change = self._compare(slots, now, elapsed, head)
+        self._report(change, live, ts, slots, labels, shard)
 
         begun = slot.end_ms[slots] > slot.start_ms[slots]
         other = (
@@ -138,22 +175,17 @@ class TokenMeter:
         self._renew(slots[live & begun & other], labels[live & begun & other], number)
         at = slots[live]
         slot.label[at], slot.shard[at] = labels[live], number
-        accepted = first | live
+        seen = first | live
         for name in COUNTERS:
-            end = getattr(slot, f"{name}_end")
-            before = np.where(live & reset, np.where(stranger, -1, 0), end[slots])
-            after = now[name]
-            delta = np.where((before < 0) | (after < 0), 0, after - before)
-            getattr(slot, name)[at] += delta[live]
-            end[slots] = np.where(accepted & (after >= 0), after, before)
-        started, known = now["started_ms"], slot.started_ms[slots]
-        forgotten = np.where(live & reset, -1, known)  # of a process that is gone
-        slot.started_ms[slots] = np.where(accepted & (started >= 0), started, forgotten)
+            getattr(slot, name)[at] += change.advance[name][live]
+            getattr(slot, f"{name}_end")[slots[seen]] = change.end[name][seen]
+        slot.started_ms[slots[seen]] = change.started_ms[seen]
         slot.end_ms[at] = ts[live]
+        slot.patience_ms[at] = next_patience(elapsed, slot.patience_ms[slots])[live]
         slot.samples[at] += 1
-        slot.resets[at] += (reset & ~stranger)[live]
+        slot.resets[at] += ((change.reset & ~change.stranger) | change.jumped)[live]
         slot.open[slots] = True
-        slot.touched[slots[accepted]] = True
+        slot.touched[slots[seen]] = True
 
     def take_rows(self) -> tuple[Rows, Rows]:
         """Rows to be written since the last call: those that are final, and those still open."""
@@ -168,17 +200,50 @@ class TokenMeter:
         events, self.events = self.events, []
         return events
 
-    def _restarted(
-        self, slots: Int, now: Mapping[str, Int], head_ms: Int
-    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Which counters restarted since their last observation, and which belong to an older process."""
+    def _compare(self, slots: Int, now: Mapping[str, Int], elapsed_ms: Int, head_ms: Int) -> Change:
+        """What an observation adds to the last one of each counter."""
         before_start, after_start = self.slot.started_ms[slots], now["started_ms"]
-        both = (before_start >= 0) & (after_start >= 0)
-        reset = both & (before_start != after_start)
+        told = (before_start >= 0) & (after_start >= 0)
+        renewed = told & (before_start != after_start)
+        before = {name: getattr(self.slot, f"{name}_end")[slots] for name in COUNTERS}
+        known = {name: (before[name] >= 0) & (now[name] >= 0) for name in COUNTERS}
+        fell = np.logical_or.reduce([known[name] & (now[name] < before[name]) for name in COUNTERS])
+        had, has = (sum(np.where(known[name], counts[name], 0) for name in COUNTERS) for counts in (before, now))
+        stale = fell & ~renewed & (told | ((elapsed_ms <= STALE_MS) & (2 * has > had)))
+        reset = renewed | (fell & ~stale)
+        stranger = reset & (after_start >= 0) & (after_start <= head_ms) & (before_start != after_start)
+
+        advance, end, jumped = {}, {}, np.zeros(len(slots), np.bool_)
         for name in COUNTERS:
-            before, after = getattr(self.slot, f"{name}_end")[slots], now[name]
-            reset |= (before >= 0) & (after >= 0) & (after < before)
-        return reset, reset & (after_start >= 0) & (after_start <= head_ms) & (before_start != after_start)
+            base = np.where(reset, np.where(stranger, -1, 0), before[name])
+            rise = np.where((base >= 0) & (now[name] >= 0), now[name] - base, 0)
+            beyond = (rise > MAX_PER_MS * (elapsed_ms + COUNTER_SLACK_MS)) | (rise < -MAX_PER_MS * STALE_MS)
+            advance[name] = np.where(beyond, 0, np.maximum(rise, 0))
+            end[name] = np.where(beyond, -1, np.maximum(base, now[name]))
+            jumped |= beyond
+        kept = np.where(reset, -1, before_start)  # nothing of a process that is gone
+        return Change(advance, end, np.where(after_start >= 0, after_start, kept), stale, reset, stranger, jumped)
+
+    def _report(self, change: Change, live: Bool, ts: Int, slots: Int, labels: Int, shard: str) -> None:
+        for which, kind, detail in (
+            (change.reset & ~change.stranger, "counter_reset", "the counting process restarted; counted from zero"),
+            (change.stranger, "counter_swapped", "another process answers; its earlier count is left out"),
+            (change.jumped, "counter_jump", "a count moved further than any server counts; it is left out"),
+            (
+                change.stale & ~change.jumped,
+                "stale_reading",
+                "behind what was read before; the clocks of two collectors differ",
+            ),
+        ):
+            for i in np.flatnonzero(which & live).tolist():
+                label, ts_ms = self.labels[labels[i]], int(ts[i])
+                if kind == "stale_reading":  # once a minute, dated by it: two collectors can have one at every tick
+                    ts_ms -= ts_ms % MINUTE_MS
+                    if self.slot.stale_ms[slots[i]] == ts_ms:
+                        continue
+                    self.slot.stale_ms[slots[i]] = ts_ms
+                subject = f"{label.endpoint} {label.replica} {label.served_model} {label.team}".strip()
+                self.events.append(Event(ts_ms, label.cluster, shard, kind, subject, detail))
 
     def _renew(self, slots: Int, labels: Int, shard: int) -> None:
         """Close the open rows of these slots; the next ones start where they ended and inherit the counters."""

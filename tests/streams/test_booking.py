@@ -18,8 +18,18 @@ from streams.metering.gpu import GpuMeter
 from streams.metering.tokens import COUNTERS, TokenMeter
 from streams.reference import Reference
 from tests.streams.metering import test_token_ledger as tokens
-from tests.streams.metering.histories import MAX_GAP_MS, SCRAPES_AND_SILENCE, WILD, Step, deliver, live, steps
-from tests.streams.metering.ledger import Store, gpu_store, run_with_faults
+from tests.streams.metering.histories import (
+    MAX_GAP_MS,
+    PACE,
+    SCRAPES_AND_SILENCE,
+    WILD,
+    Step,
+    deliver,
+    live,
+    roam,
+    steps,
+)
+from tests.streams.metering.ledger import Store, gpu_store, run_apart, run_with_faults
 from tests.streams.metering.samples import Observation, gpu_batch
 from tests.streams.metering.settings import repeatable
 from tests.streams.metering.token_ledger import token_batch, token_store
@@ -162,8 +172,7 @@ class GpuClerk(Clerk):
         unknown = self.meter.unknown_devices(shard, cluster, batch)
         if unknown:
             heads = self.store.heads(lambda row: row["cluster"] == cluster and row["device"] in unknown)
-            self.meter.load(cluster, heads)
-            self.meter.mark_loaded(shard)
+            self.meter.load(shard, heads)
         self.meter.fold(shard, batch)
 
     def commit(self) -> None:
@@ -281,6 +290,24 @@ def test_published_token_totals_are_the_books(lives: list[list[tokens.Step]], ch
     store, desk, reference = token_store(), Desk(), Reference(CONFIG)
     log = deliver(tokens.born(lives), chance)
     run_with_faults(lambda: TokenClerk(store, desk, reference), log, chance)
+
+
+@repeatable(30)
+@given(st.lists(steps(WILD, PACE), min_size=2, max_size=4), chances)
+def test_published_gpu_totals_are_the_books_of_two_workers(lives: list[list[Step]], chance: Random) -> None:
+    """Also where devices move between two workers and back."""
+    store, desk, reference = gpu_store(), Desk(), Reference(CONFIG)
+    lived = [roam(live(*place, life), chance) for place, life in zip(DEVICES, lives, strict=False)]
+    run_apart(lambda: GpuClerk(store, desk, reference), deliver(lived, chance), chance)
+
+
+@repeatable(30)
+@given(st.lists(tokens.steps(tokens.WILD, PACE), min_size=2, max_size=4), chances)
+def test_published_token_totals_are_the_books_of_two_workers(lives: list[list[tokens.Step]], chance: Random) -> None:
+    """The same for tokens."""
+    store, desk, reference = token_store(), Desk(), Reference(CONFIG)
+    lived = [roam(life, chance) for life in tokens.born(lives)]
+    run_apart(lambda: TokenClerk(store, desk, reference), deliver(lived, chance), chance)
 
 
 def at(second: int, *, shard: str = "fir/a/0", device: str = "GPU-1") -> Observation:

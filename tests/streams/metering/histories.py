@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from hypothesis import strategies as st
 
@@ -32,12 +32,20 @@ PARTITIONS: tuple[tuple[tuple[str, int, int], ...], ...] = (
 )
 
 
-class _OfShard(Protocol):
+class Sample(Protocol):
+    """An observation of either meter."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
     @property
     def shard(self) -> str: ...
+    @property
+    def ts_ms(self) -> int: ...
+    @property
+    def chain(self) -> tuple[str, ...]: ...
 
 
-Sampled = TypeVar("Sampled", bound=_OfShard)
+Sampled = TypeVar("Sampled", bound=Sample)
 
 
 @dataclass(frozen=True)
@@ -52,8 +60,8 @@ class Step:
     pick: int
 
 
-CALM = ("", "", "", "", "tenant", "partition", "shard")
-WILD = (*CALM, "reset", "jump", "no counter", "no power", "nothing measured", "node", "model")
+CALM = ("", "", "", "", "tenant", "partition", "shard", "stale")
+WILD = (*CALM, "reset", "jump", "far behind", "no counter", "no power", "nothing measured", "node", "model")
 
 _BUSY = st.one_of(st.none(), st.integers(0, 64).map(lambda n: n / 64), st.sampled_from((0.1, 0.333, 0.9999)))
 
@@ -105,6 +113,7 @@ def live(cluster: str, device: str, life: Iterable[Step]) -> list[Observation]:
                 energy_mj = step.rise_mj
             case "jump":
                 energy_mj += 10**15
+        behind_mj = min(step.pick * {"stale": 18_000, "far behind": 400_000}.get(step.event, 0), energy_mj)
         dark = step.event == "nothing measured"
         order = Random(step.pick)
         now = Observation(
@@ -113,7 +122,7 @@ def live(cluster: str, device: str, life: Iterable[Step]) -> list[Observation]:
             device,
             now.ts_ms + step.elapsed_ms,
             power_w=None if dark or step.event == "no power" else step.power_w,
-            energy_mj=None if dark or step.event == "no counter" else energy_mj,
+            energy_mj=None if dark or step.event == "no counter" else energy_mj - behind_mj,
             slices=tuple(order.sample([replace(part, busy=None if dark else step.busy) for part in parts], len(parts))),
             node=node,
             gpu_model=model,
@@ -139,3 +148,44 @@ def deliver(lives: Sequence[Sequence[Sampled]], chance: Random) -> list[list[Sam
         if chance.random() < 0.2:
             log.append(chance.choice(log))
     return log
+
+
+def spoil(log: Sequence[list[Sampled]], chance: Random) -> list[list[Sampled]]:
+    """The log after a bad network: some messages lost their tail, some come after later ones."""
+    slots: list[tuple[int, list[Sampled]]] = []
+    for position, message in enumerate(log):
+        kept = message[: chance.randrange(len(message) + 1)] if chance.random() < 0.2 else message
+        delay = chance.choice((1, 2, 5, 20)) if chance.random() < 0.2 else 0
+        if kept:
+            slots.append((position + delay, kept))
+    return [message for _, message in sorted(slots, key=lambda slot: slot[0])]
+
+
+def accepted(log: Iterable[Iterable[Sampled]]) -> list[Sampled]:
+    """The samples of a log that say something new: those later than any before them of the same chain."""
+    heads: dict[tuple[str, ...], int] = {}
+    found = []
+    for message in log:
+        for sample in message:
+            if sample.ts_ms > heads.get(sample.chain, -1):
+                heads[sample.chain] = sample.ts_ms
+                found.append(sample)
+    return found
+
+
+PLACES = ("a/0", "a/1", "b/0", "b/1")
+"""Shards of a cluster. Those of collector b belong to another worker than those of a."""
+PACE = st.sampled_from((9_600, 10_000, 10_000, 10_000, 10_400))
+"""Time from one tick to the next, ms. Every shard scrapes at the same pace: what leaves one misses a tick there."""
+
+
+def roam(life: Sequence[Sampled], chance: Random) -> list[Sampled]:
+    """The same samples, but what is observed moves from shard to shard and falls silent now and then."""
+    cluster, place, late_ms, silent, roamed = life[0].shard.split("/")[0], PLACES[0], 0, False, []
+    for sample in life:
+        if chance.random() < 0.4:
+            place = chance.choice(PLACES)
+        silent = not silent and chance.random() < 0.15
+        late_ms += chance.choice((10_000, 50_000, 200_000)) if silent else 0
+        roamed.append(replace(sample, shard=f"{cluster}/{place}", ts_ms=sample.ts_ms + late_ms))
+    return roamed

@@ -10,6 +10,7 @@ import pyarrow as pa
 from streams.metering.gpu import GpuMeter
 from streams.metering.intervals import METHODS
 from streams.metering.rows import Rows
+from tests.streams.metering.histories import Sample
 from tests.streams.metering.oracle import Row
 from tests.streams.metering.samples import Observation, Tenant, gpu_batch
 
@@ -112,8 +113,7 @@ class GpuWorker:
         unknown = self.meter.unknown_devices(shard, cluster, batch)
         if unknown:
             heads = self.store.heads(lambda row: row["cluster"] == cluster and row["device"] in unknown)
-            self.meter.load(cluster, heads)
-            self.meter.mark_loaded(shard)
+            self.meter.load(shard, heads)
         self.meter.fold(shard, batch)
 
     def commit(self) -> None:
@@ -145,3 +145,51 @@ def run_with_faults(worker: Callable[[], Worker], log: Sequence[Any], chance: Ra
         elif fate < 0.45:
             alive = worker()
             position = stored - min(stored, chance.choice((0, 0, 1, 2, 5, 1000)))
+
+
+class _Hand:
+    """One of several workers: the messages of its partitions, and how many of them are stored."""
+
+    def __init__(self, worker: Callable[[], Worker]) -> None:
+        self._worker = worker
+        self._alive = worker()
+        self._log: list[Sequence[Sample]] = []
+        self._stored = 0
+
+    def fold(self, message: Sequence[Sample]) -> None:
+        self._log.append(message)
+        self._alive.fold(message)
+
+    def commit(self) -> None:
+        self._alive.commit()
+        self._stored = len(self._log)
+
+    def die(self, chance: Random) -> None:
+        """A successor repeats what was not stored, and perhaps more."""
+        self._alive = self._worker()
+        for message in self._log[max(0, self._stored - chance.choice((0, 0, 1, 2, 5, 1000))) :]:
+            self._alive.fold(message)
+
+
+def run_apart(worker: Callable[[], Worker], log: Sequence[Sequence[Sample]], chance: Random) -> None:
+    """Feed a log of messages to two workers that share the shards and store, die and repeat at random.
+
+    Whoever a device leaves has stored what it had of it before the other sees the device: a collector that is started
+    anew takes longer than a worker that keeps up gathers.
+    """
+    crew = {"a": _Hand(worker), "b": _Hand(worker)}
+    holder: dict[tuple[str, ...], _Hand] = {}
+    for message in log:
+        hand = crew[message[0].shard.split("/")[1]]
+        for sample in message:
+            if holder.get(sample.chain, hand) is not hand:
+                holder[sample.chain].commit()
+            holder[sample.chain] = hand
+        hand.fold(message)
+        fate = chance.random()
+        if fate < 0.3:
+            chance.choice([*crew.values()]).commit()
+        elif fate < 0.45:
+            chance.choice([*crew.values()]).die(chance)
+    for hand in crew.values():
+        hand.commit()

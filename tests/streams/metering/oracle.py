@@ -4,7 +4,7 @@ Written from the measuring rules alone and shares no code with the meter. Slow, 
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import floor
 from typing import NamedTuple
@@ -16,6 +16,7 @@ NS_PER_MS = 1_000_000
 MAX_POWER_W = 3000
 COUNTER_SLACK_MS = 60_000
 LONGEST_BRIDGE_MS = 24 * 3600 * 1000
+LARGEST_SKEW_MS = 60_000
 
 
 class Row(NamedTuple):
@@ -106,6 +107,19 @@ def measure(before: Observation, after: Observation) -> tuple[str, int]:
     return "time", 0
 
 
+def is_stale(before: Observation, after: Observation) -> bool:
+    """Whether a counter fell because the later observation was taken earlier, by a clock that is ahead: the two are
+    close in time, the fall is what a device can use within the difference of two clocks, and half of it is left."""
+    if before.energy_mj is None or after.energy_mj is None or after.energy_mj >= before.energy_mj:
+        return False
+    fall = before.energy_mj - after.energy_mj
+    return (
+        after.ts_ms - before.ts_ms <= LARGEST_SKEW_MS
+        and fall <= MAX_POWER_W * LARGEST_SKEW_MS
+        and 2 * after.energy_mj > before.energy_mj
+    )
+
+
 def minutes(start: int, end: int) -> Iterator[tuple[int, int]]:
     """[start, end) cut at minutes."""
     while start < end:
@@ -133,6 +147,8 @@ class DeviceOracle:
         head = self._head
         if head is not None and now.ts_ms <= head.ts_ms:
             return
+        if head is not None and is_stale(head, now):
+            now = replace(now, energy_mj=head.energy_mj)  # what was read before is known already
         pieces = cut(now.slices)
         if head is None:
             self._restart(now, pieces)
@@ -223,8 +239,7 @@ def run(observations: Iterable[Observation], max_gap_ms: Mapping[str, int]) -> d
     """The finished oracle of each (cluster, device). Observations of one device come in the order of delivery."""
     devices: dict[tuple[str, str], DeviceOracle] = {}
     for observation in observations:
-        key = observation.cluster, observation.device
-        devices.setdefault(key, DeviceOracle(max_gap_ms[observation.cluster])).see(observation)
+        devices.setdefault(observation.chain, DeviceOracle(max_gap_ms[observation.cluster])).see(observation)
     for device in devices.values():
         device.finish()
     return devices

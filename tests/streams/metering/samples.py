@@ -50,6 +50,11 @@ class Observation:
     vendor: str = "nvidia"
     gpu_model: str = "NVIDIA H100 80GB HBM3"
 
+    @property
+    def chain(self) -> tuple[str, str]:
+        """What the observation belongs to."""
+        return self.cluster, self.device
+
 
 def gpu_batch(observations: Sequence[Observation]) -> pa.RecordBatch:
     """The message that holds these observations of one shard."""

@@ -1,11 +1,13 @@
 """Small histories whose ledger a reader can work out on paper."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 import pyarrow as pa
 
 from schemas.arrow import ARROW, GPU_SAMPLES, decode, encode
+from streams.metering.conditions import findings
 from tests.streams.metering.ledger import GpuWorker, gpu_ledger, gpu_store
 from tests.streams.metering.oracle import Row
 from tests.streams.metering.samples import Observation, Slice, Tenant, gpu_batch
@@ -93,6 +95,40 @@ def test_driver_reload() -> None:
     assert rows[1].energy_mj_end == 300_000
     events = worker.meter.take_events()
     assert [(event.kind, event.subject, event.ts_ms - NOON) for event in events] == [("counter_reset", "GPU-1", 20_000)]
+
+
+def test_stale_reading_is_no_reset() -> None:
+    """A second collector, whose clock is ahead, brings 14,900 J after 15,000 J: no energy, and the 100 J are not
+    counted again when the counter goes on."""
+    rows, worker = meter([at(0, 10_000), at(10, 15_000), at(10.3, 14_900), at(20, 20_000)])
+    assert brief(rows) == [("", 0, 20, 20, 10_000, "counter")]
+    assert rows[0].energy_mj_end == 20_000_000
+    assert [(event.kind, event.ts_ms - NOON) for event in worker.meter.take_events()] == [("stale_reading", 0)]
+
+
+def test_stale_readings_are_told_once_a_minute() -> None:
+    """Two collectors whose clocks differ by 0.3 s make one at every tick; the first of each minute is enough."""
+    both = [one for s in range(50, 80, 10) for one in (at(s, 500_000 + 500 * s), at(s + 0.3, 499_990 + 500 * s))]
+    rows, worker = meter(both)
+    assert sum(row.energy_mj for row in rows) == 10_000_000
+    assert [event.ts_ms - NOON for event in worker.meter.take_events()] == [0, 60_000]
+
+
+def test_what_is_too_far_behind_is_a_reset() -> None:
+    """More than 3 kW use in a minute, later than the clocks of two collectors can differ, or not even half of it left:
+    the counter was set back, and power tells the energy of that interval."""
+    for before, second, after in ((9_000_000, 10, 8_800_000), (9_000_000, 61, 8_990_000), (9000, 10, 4500)):
+        rows, worker = meter([at(0, before), at(second, after), at(second + 10, after + 5000)])
+        assert [row.method for row in rows if row.ts_start == NOON] == ["integrated"]
+        assert {event.kind for event in worker.meter.take_events()} == {"counter_reset"}
+        assert sum(row.energy_mj for row in rows) == 500_000 * second + 5_000_000
+
+
+def test_nonsensical_counter_is_forgotten() -> None:
+    """A counter near 2**63 mJ once, and what follows is metered as if it had not been."""
+    rows, worker = meter([at(0, 0), at(10, 9.2e15), at(20, 10_000), at(30, 15_000)])
+    assert brief(rows) == [("", 0, 20, 20, 10_000, "integrated"), ("", 20, 30, 10, 5000, "counter")]
+    assert [event.kind for event in worker.meter.take_events()] == ["counter_jump", "counter_reset"]
 
 
 def test_counter_jump_is_not_energy() -> None:
@@ -245,3 +281,117 @@ def test_integrated_energy_at_a_tie_goes_to_the_even_millijoule() -> None:
     for watts, expected in ((0.5, 0), (1.5, 2), (2.5, 2)):
         rows, _ = meter([at(0, None, watts), at(0.001, None, watts)])
         assert rows[0].energy_mj == expected == round(Fraction(watts))
+
+
+def test_infinity_is_no_measurement() -> None:
+    """A temperature that no number can say would be sent on as a finding that no agent can read."""
+    batch = gpu_batch([at(0, 0)])
+    for name in ("temperature_c", "memory_used_mib"):
+        column = batch.schema.get_field_index(name)
+        batch = batch.set_column(column, batch.schema.field(column), pa.array([float("inf")]))
+    worker = GpuWorker(gpu_store(), {"fir": 90_000})
+    worker.fold_batch("fir", "fir/a/0", batch)
+    assert findings(worker.meter, "fir/a/0", 1, 90.0) == []
+    assert {event.kind for event in worker.meter.take_events()} == {"temperature_out_of_range", "memory_out_of_range"}
+
+
+def test_thousands_of_slices_do_not_leave_64_bits() -> None:
+    """4,000 slices that each claim nearly the device: it is divided among them, and no part is negative."""
+    claimed = tuple(Slice(f"{number:04}", 60 + number % 4, 61 + number % 4) for number in range(4000))
+    rows, _ = meter([at(0, 0, slices=claimed), at(59, 30_000, slices=claimed)])
+    assert sum(row.gpu_ns for row in rows) == 59 * 10**9
+    assert sum(row.energy_mj for row in rows) == 30_000_000
+    assert min(row.gpu_ns for row in rows) > 0
+
+
+# ---- moves between workers -------------------------------------------------------------------------------------------
+
+
+def moved(one: Observation, shard: str, tenant: Tenant = ACME) -> Observation:
+    """The same observation, made by another shard's collector."""
+    return replace(one, shard=shard, slices=(Slice(tenant=tenant),))
+
+
+def test_device_that_comes_back_goes_on_where_the_other_worker_left_it() -> None:
+    """GPU-1 is in shard a until 20 s, in b until 40 s, in a again: no second is metered twice, by whomever."""
+    store = gpu_store()
+    here, there = GpuWorker(store, {"fir": 90_000}), GpuWorker(store, {"fir": 90_000})
+    for second in (0, 10, 20):
+        here.fold([moved(at(second, 500 * second), "fir/a/0")])
+    here.commit()
+    for second in (30, 40):
+        there.fold([moved(at(second, 500 * second), "fir/b/0")])
+    there.commit()
+    for second in (50, 60):
+        here.fold([moved(at(second, 500 * second), "fir/a/0")])
+    here.commit()
+    rows = sorted(gpu_ledger(store))
+    assert brief(rows) == [("", 0, 20, 20, 10_000, "counter"), ("", 20, 40, 20, 10_000, "counter"),
+                           ("", 40, 60, 20, 10_000, "counter")]  # fmt: skip
+    assert [row.shard for row in rows] == ["fir/a/0", "fir/b/0", "fir/a/0"]
+
+
+def test_tenant_whom_the_other_worker_saw_is_charged() -> None:
+    """Away from a, the device passed from acme to nord. Back in a, which knows acme, it is nord's until then."""
+    store = gpu_store()
+    here, there = GpuWorker(store, {"fir": 90_000}), GpuWorker(store, {"fir": 90_000})
+    for second in (0, 10):
+        here.fold([moved(at(second, 500 * second), "fir/a/0", ACME)])
+    here.commit()
+    there.fold([moved(at(20, 10_000), "fir/b/0", NORD)])
+    there.commit()
+    for second in (30, 40):
+        here.fold([moved(at(second, 500 * second), "fir/a/0", ACME)])
+    here.commit()
+    held = [(row.tenant, row.ts_start - NOON, row.ts_end - NOON) for row in sorted(gpu_ledger(store))]
+    assert sorted(held, key=lambda row: row[1]) == [
+        (ACME, 0, 10_000), (ACME, 10_000, 20_000), (NORD, 20_000, 30_000), (ACME, 30_000, 40_000),
+    ]  # fmt: skip
+
+
+def test_what_a_collector_kept_on_disk_is_not_metered_again() -> None:
+    """A shard is silent, another one takes its device over, then the first one's samples of that time come, without a
+    gap: whoever was told of the silence asks the book."""
+    store = gpu_store()
+    here, there = GpuWorker(store, {"fir": 90_000}), GpuWorker(store, {"fir": 90_000})
+    for second in (0, 10):
+        here.fold([moved(at(second, 500 * second), "fir/a/0")])
+    here.commit()
+    for second in range(30, 300, 10):
+        there.fold([moved(at(second, 500 * second), "fir/b/0")])
+    there.commit()
+    here.meter.doubt("fir/a/0")
+    for second in range(20, 310, 10):
+        here.fold([moved(at(second, 500 * second), "fir/a/0")])
+    here.commit()
+    assert sum(row.gpu_ns for row in gpu_ledger(store)) == 300 * 10**9
+    assert here.meter.duplicates == 28  # 20 s to 290 s
+
+
+def test_rows_on_their_way_to_the_book_are_not_taken_back() -> None:
+    """The book is asked while the last batch is still being stored: what memory has is longer, and stays."""
+    worker = GpuWorker(gpu_store(), {"fir": 90_000})
+    worker.fold([at(0, 0)])
+    worker.commit()
+    worker.fold([at(10, 5000)])
+    worker.meter.doubt("fir/a/0")
+    worker.fold([at(20, 10_000)])
+    worker.commit()
+    assert brief(gpu_ledger(worker.store)) == [("", 0, 20, 20, 10_000, "counter")]
+
+
+def test_book_is_asked_only_of_what_missed_a_tick() -> None:
+    """A fleet that comes at its pace costs no question once the pace is known, also where two collectors read it a
+    moment apart, pods change at every tick and a neighbour comes and goes."""
+    for pace, uneven in ((1.0, 0.9), (10.0, 1.0), (60.0, 5.0)):
+        worker = GpuWorker(gpu_store(), {"fir": 300_000})
+        asked = []
+        for tick in range(120):
+            for moment in (0.0, 0.2):
+                one = at(pace * tick + uneven * (tick % 2) + moment, 500 * pace * tick)
+                other = replace(one, device="GPU-2", slices=(Slice(tenant=(ACME, NORD)[tick % 2]),))
+                batch = gpu_batch([one, other] if tick < 2 or tick % 3 else [one])
+                asked.append(worker.meter.unknown_devices("fir/a/0", "fir", batch))
+                worker.fold_batch("fir", "fir/a/0", batch)
+        assert asked[0] == ["GPU-1", "GPU-2"]
+        assert not any("GPU-1" in names for names in asked[160 if pace > 15 else 1 :])

@@ -29,18 +29,31 @@ class Step:
     pick: int
 
 
-CALM = ("", "", "", "started unknown", "shard", "deployment")
-WILD = (*CALM, "restart", "restart", "restart unseen", "other process", "counts fall", "layer")
+CALM = ("", "", "", "started unknown", "shard", "deployment", "stale")
+WILD = (
+    *CALM,
+    "restart",
+    "restart",
+    "restart unseen",
+    "other process",
+    "counts fall",
+    "layer",
+    "misread",
+    "stale unseen",
+)
 
 _mask = st.one_of(st.just((False,) * 4), st.tuples(*(st.booleans() for _ in range(4))))
-_rise = st.one_of(st.integers(0, 3), st.integers(0, 10**9))
+_rise = st.one_of(st.integers(0, 3), st.integers(0, 10**8))
 
 
-def steps(events: Sequence[str]) -> st.SearchStrategy[list[Step]]:
+SCRAPES = st.sampled_from((1, 1000, 10_000, 22_750, 60_000, 200_000))
+
+
+def steps(events: Sequence[str], elapsed_ms: st.SearchStrategy[int] = SCRAPES) -> st.SearchStrategy[list[Step]]:
     """A life of a server."""
     step = st.builds(
         Step,
-        elapsed_ms=st.sampled_from((1, 1000, 10_000, 22_750, 60_000, 200_000)),
+        elapsed_ms=elapsed_ms,
         event=st.sampled_from(events),
         rise=st.tuples(_rise, _rise, _rise, _rise),
         missing=_mask,
@@ -70,10 +83,16 @@ def live(place: TokenObservation, life: Sequence[Step]) -> list[TokenObservation
             case "layer":
                 layer = ("engine", "gateway")[step.pick % 2]
         totals = [value + rise for value, rise in zip(totals, step.rise, strict=True)]
-        seen = [None if gone else value for value, gone in zip(totals, step.missing, strict=True)]
+        shown = totals
+        match step.event:
+            case "stale" | "stale unseen":  # by up to a tenth of each count
+                shown = [value - value * step.pick // 10_000 for value in totals]
+            case "misread":
+                shown = [2**57 if step.pick % 4 == i else value for i, value in enumerate(totals)]
+        seen = [None if gone else value for value, gone in zip(shown, step.missing, strict=True)]
         now = TokenObservation(
             place.cluster, shard, place.endpoint, ts_ms, (seen[0], seen[1], seen[2], seen[3]),
-            None if step.event in ("started unknown", "restart unseen") else started_ms,
+            None if step.event in ("started unknown", "restart unseen", "stale unseen") else started_ms,
             team=place.team, deployment=deployment, layer=layer,
         )  # fmt: skip
         observations.append(now)
@@ -123,9 +142,9 @@ def test_no_token_is_lost_or_invented(lives: list[list[Step]], chance: Random) -
     observations = born(lives)
     rows = disturbed(deliver(observations, chance), chance)
     for life in observations:
-        own = [row for row in rows if row.counter == life[0].counter]
+        own = [row for row in rows if row.counter == life[0].chain]
         for i in range(4):
             seen = [value for one in life if (value := one.counts[i]) is not None]
-            assert sum(row.tokens[i] for row in own) == seen[-1] - seen[0]
+            assert sum(row.tokens[i] for row in own) == max(seen) - seen[0]
         assert sum(row.ts_end - row.ts_start for row in own) == life[-1].ts_ms - life[0].ts_ms
         assert all(a.ts_end == b.ts_start for a, b in pairwise(ordered(own)))

@@ -68,6 +68,84 @@ def test_falling_count_is_a_restart_without_a_start_time() -> None:
     assert kinds(worker) == ["counter_reset"]
 
 
+def test_stale_reading_of_the_same_process_adds_nothing() -> None:
+    """Behind by any amount, at any time: the process says that it is the same one, and it cannot count backwards."""
+    for second, behind in ((11, 5399), (11, 100), (1000, 4000)):
+        rows, worker = meter([at(0, 5000), at(10, 5400), at(second, behind), at(1010, 5600)])
+        assert sum(row.tokens[0] for row in rows) == 600
+        assert {row.resets for row in rows} == {0}
+        assert kinds(worker) == ["stale_reading"]
+
+
+def test_stale_reading_of_a_process_that_does_not_tell_its_start() -> None:
+    """More than half of all counts together, within five minutes, is too much for a process that began anew."""
+    early, late = at(0, 5000, started_ms=None), at(10, 5400, started_ms=None)
+    for second, count, total, seen in (
+        (11, 5300, 400, "stale_reading"),
+        (310, 5300, 400, "stale_reading"),
+        (311, 5300, 5700, "counter_reset"),
+        (11, 2700, 3100, "counter_reset"),
+    ):
+        rows, worker = meter([early, late, at(second, count, started_ms=None)])
+        assert sum(row.tokens[0] for row in rows) == total
+        assert kinds(worker) == [seen]
+
+
+def test_small_count_does_not_make_a_restart_of_a_stale_reading() -> None:
+    """Cached tokens go from 2 back to 1, which is half, but 5,400 prompt tokens to 5,300: read out of order."""
+    rows, worker = meter([at(0, 5400, started_ms=None, cached=2), at(1, 5300, started_ms=None, cached=1)])
+    assert rows[0].tokens == (0, 0, 0, 0)
+    assert kinds(worker) == ["stale_reading"]
+
+
+def test_misread_count_is_neither_booked_nor_in_the_way() -> None:
+    """Once 2**57, then the truth again: the two intervals beside it are lost, and nothing is invented."""
+    for started_ms in (BOOT, None):
+        counts = (5000, 2**57, 5600, 5700)
+        rows, worker = meter([at(10 * i, count, started_ms=started_ms) for i, count in enumerate(counts)])
+        assert sum(row.tokens[0] for row in rows) == 100
+        assert kinds(worker) == ["counter_jump"]
+
+
+def test_misread_first_count_is_forgotten() -> None:
+    """A process that says that it is the same has not lost 2**57 tokens: the first value was none."""
+    rows, worker = meter([at(0, 2**57), at(10, 5000), at(20, 5100), at(30, 5300)])
+    assert brief(rows) == [(0, 30, 200, 100)]
+    assert kinds(worker) == ["counter_jump"]
+
+
+def test_replica_that_comes_back_goes_on_where_the_other_worker_left_it() -> None:
+    """Read by shard a, then b, then a again, of different workers: its tokens are counted once."""
+    store = token_store()
+    here, there = TokenWorker(store), TokenWorker(store)
+    for worker, shard, seconds in (
+        (here, "fir/a/0", (0, 10)),
+        (there, "fir/b/0", (20, 30)),
+        (here, "fir/a/0", (40, 50)),
+    ):
+        for second in seconds:
+            worker.fold([replace(at(second, 100 * second), shard=shard)])
+        worker.commit()
+    assert sorted(brief(token_ledger(store))) == [(0, 10, 1000, 500), (10, 30, 2000, 1000), (30, 50, 2000, 1000)]
+
+
+def test_what_a_collector_kept_on_disk_is_not_counted_again() -> None:
+    """After a silence the book is asked, also where the samples that come have no gap."""
+    store = token_store()
+    here, there = TokenWorker(store), TokenWorker(store)
+    for second in (0, 10):
+        here.fold([at(second, 100 * second)])
+    here.commit()
+    for second in range(20, 100, 10):
+        there.fold([replace(at(second, 100 * second), shard="fir/b/0")])
+    there.commit()
+    here.meter.doubt("fir/a/0")
+    for second in range(20, 110, 10):
+        here.fold([at(second, 100 * second)])
+    here.commit()
+    assert sum(row.tokens[0] for row in token_ledger(store)) == 10_000
+
+
 def test_other_process_at_the_same_address_brings_nothing_along() -> None:
     """A process older than the last observation takes over: what it counted before was for somebody else."""
     rows, worker = meter([at(0, 5000), at(10, 90_000, started_ms=BOOT - 1), at(20, 90_100, started_ms=BOOT - 1)])

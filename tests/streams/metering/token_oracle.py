@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import NamedTuple
 
 MINUTE_MS = 60_000
+MOST_PER_SECOND = 10_000_000
+CLOCK_SKEW_MS = 300_000
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class TokenObservation:
     layer: str = "engine"
 
     @property
-    def counter(self) -> tuple[str, str, str, str, str]:
+    def chain(self) -> tuple[str, str, str, str, str]:
         """What the counts belong to."""
         return self.cluster, self.endpoint, self.replica, self.model, self.team
 
@@ -67,9 +70,16 @@ class CounterOracle:
         self._head = now
 
     def _count(self, head: TokenObservation, now: TokenObservation) -> None:
-        fell = any(a is not None and b is not None and b < a for a, b in zip(self._known, now.counts, strict=True))
-        renewed = None not in (self._started_ms, now.started_ms) and self._started_ms != now.started_ms
-        restarted = fell or renewed
+        seen_twice = [(a, b) for a, b in zip(self._known, now.counts, strict=True) if a is not None and b is not None]
+        fell = any(after < before for before, after in seen_twice)
+        starts = {self._started_ms, now.started_ms} - {None}
+        both_tell = None not in (self._started_ms, now.started_ms)
+        renewed = len(starts) == 2
+        seconds = Fraction(now.ts_ms - head.ts_ms, 1000)
+        half_left = 2 * sum(after for _, after in seen_twice) > sum(before for before, _ in seen_twice)
+        # The same process cannot count backwards. Where nothing says that it is the same, time and size decide.
+        stale = fell and not renewed and (both_tell or (seconds * 1000 <= CLOCK_SKEW_MS and half_left))
+        restarted = renewed or (fell and not stale)
         other_process = (
             restarted
             and now.started_ms is not None
@@ -80,16 +90,20 @@ class CounterOracle:
             self._known = [None] * 4
         elif restarted:
             self._known = [0] * 4
-        tokens = tuple(
-            0 if before is None or after is None else after - before
-            for before, after in zip(self._known, now.counts, strict=True)
-        )
-        self._known = [
-            before if after is None else after for before, after in zip(self._known, now.counts, strict=True)
-        ]
+        tokens = [0] * 4
+        misread = False
+        for i, (before, after) in enumerate(zip(self._known, now.counts, strict=True)):
+            if after is None:
+                continue
+            if before is None:
+                self._known[i] = after
+            elif after - before > MOST_PER_SECOND * (seconds + 60) or before - after > MOST_PER_SECOND * 300:
+                self._known[i], misread = None, True  # one of the two is no count; begin anew
+            elif after > before:
+                self._known[i], tokens[i] = after, after - before
         if now.started_ms is not None or restarted:
             self._started_ms = now.started_ms
-        self._book(head, now, tokens, restarted and not other_process)
+        self._book(head, now, tuple(tokens), (restarted and not other_process) or misread)
 
     def _book(self, head: TokenObservation, now: TokenObservation, tokens: tuple[int, ...], reset: bool) -> None:
         place = now.shard, now.deployment, now.layer
@@ -103,7 +117,7 @@ class CounterOracle:
             start, held, resets, samples = last.ts_start, last.tokens, last.resets, last.samples
         self.rows.append(
             TokenRow(
-                now.counter, start, now.ts_ms, *place,
+                now.chain, start, now.ts_ms, *place,
                 tuple(a + b for a, b in zip(held, tokens, strict=True)), tuple(self._known), self._started_ms,
                 resets + reset, samples + 1,
             )
@@ -114,5 +128,5 @@ def run(observations: Iterable[TokenObservation]) -> list[TokenRow]:
     """The ledger. Observations of one counter come in the order of delivery."""
     chains: dict[tuple[str, ...], CounterOracle] = {}
     for observation in observations:
-        chains.setdefault(observation.counter, CounterOracle()).see(observation)
+        chains.setdefault(observation.chain, CounterOracle()).see(observation)
     return [row for chain in chains.values() for row in chain.rows]

@@ -308,6 +308,8 @@ class Alerts(Section):
     idle_for: Seconds = 600.0
     hot_above_c: Number = Fraction(85)
     silent_after: Seconds = 90.0
+    token_difference: Share = Fraction(1, 100)
+    """Share by which the tokens of a deployment's engines and of its gateway may differ within an hour."""
 
     @model_validator(mode="after")
     def _band(self) -> "Alerts":

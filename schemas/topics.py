@@ -14,6 +14,7 @@ USAGE_TOKENS = "usage.tokens"
 UNIT_COSTS = "economics.unit-costs"
 BURN = "economics.burn"
 ALERTS = "alerts"
+AUDITS = "audits"
 QUARANTINE = "quarantine"
 
 # Partitions per topic. telemetry.*: the scale-out unit. usage.*: the same count and key, so that the range assignor
@@ -26,11 +27,15 @@ PARTITIONS = {
     UNIT_COSTS: 1,
     BURN: 1,
     ALERTS: 1,
+    AUDITS: 1,
     QUARANTINE: 1,
 }
-COMPACTED = frozenset({ALERTS})  # keyed by what they are about; the keys of usage.* are not (a cluster has many shards)
+COMPACTED = frozenset(
+    {ALERTS, AUDITS}
+)  # keyed by what they are about; the keys of usage.* are not (a cluster has many shards)
 RETENTION_MS = 7 * 24 * 3600 * 1000  # telemetry and quarantine: as long as raw samples are kept
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024  # a tick of 4,096 devices is about 0.1 MB; room for long label sets
+MAX_COUNT = 1 << 63  # numbers in headers are below: every store can hold them
 MAX_ROWS = 4096  # per message: split above, never between two slices of one device
 
 
@@ -99,6 +104,8 @@ class Envelope:
             defects = tuple(_DEFECTS.validate_json(values["defects"])) if values.get("defects") else ()
         except (ValueError, ValidationError) as error:
             raise Unreadable(f"malformed header: {error}") from error
+        if not (0 <= seq < MAX_COUNT and 0 <= rows < MAX_COUNT):
+            raise Unreadable(f"malformed header: seq {seq} or rows {rows} is outside 0..{MAX_COUNT - 1}")
         return cls(
             schema=values["schema"],
             cluster=values["cluster"],

@@ -8,8 +8,12 @@ last minutes) reads a day or two, however long the history is.
 """
 
 import logging
+import re
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from operator import itemgetter
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -20,6 +24,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 
 from schemas.economics import Alert, Burn
 from schemas.usage import GpuGroup, GpuTotals, TokenGroup, TokenTotals
+from streams import metrics
 from streams.metering.tokens import COUNTERS
 
 log = logging.getLogger(__name__)
@@ -34,6 +39,8 @@ _PASSING = (
 )  # fmt: skip
 
 DAY_MS = 86_400_000
+COMPLAIN_S = 60.0  # between two lines in the log about a ClickHouse that is waited for
+MINUTES_AT_ONCE = 240  # whose totals are read back together
 BLOCK_ROWS = 1_000_000  # ClickHouse cuts a block at 1,048,449 rows
 _INSERT = {
     "async_insert": 0,  # acknowledged when stored
@@ -53,11 +60,20 @@ class Book:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._complained = 0.0
+        self._given_up = threading.Event()
         self._retry = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_passes),
             wait=tenacity.wait_exponential_jitter(initial=0.2, max=5),
             before_sleep=self._complain,
+            stop=tenacity.stop_when_event_set(self._given_up),
+            sleep=tenacity.sleep_using_event(self._given_up),
+            reraise=True,
         )
+
+    def give_up(self) -> None:
+        """Wait no longer: calls that ClickHouse does not take fail from now on, those under way as well."""
+        self._given_up.set()
 
     # ---- writing ---------------------------------------------------------------------------------------------------
 
@@ -68,9 +84,12 @@ class Book:
             with pa.ipc.new_stream(sink, part.schema) as writer:
                 writer.write_table(part.combine_chunks())
             self._call(partial(self._send, table, part.column_names, sink.getvalue().to_pybytes()))
+            metrics.ROWS.labels(table).inc(part.num_rows)
 
     def _send(self, table: str, columns: list[str], block: bytes) -> None:
+        begun = time.monotonic()
         self._client.raw_insert(table, columns, insert_block=block, settings=_INSERT, fmt="ArrowStream")
+        metrics.INSERT_SECONDS.labels(table).observe(time.monotonic() - begun)
 
     # ---- chain heads -----------------------------------------------------------------------------------------------
 
@@ -148,32 +167,46 @@ class Book:
             {"cluster": cluster, "endpoints": list(endpoints), "since": since_ms},
         )
 
-    # ---- totals that only the book knows ---------------------------------------------------------------------------
-
-    def gpu_totals(self, cluster: str, minute_ms: int, shard: str | None = None) -> list[GpuTotals]:
-        """Totals of one minute of a cluster, per shard (or of one shard)."""
+    def last_seq(self, shard: str, boot: str) -> int | None:
+        """Highest number of a run of a shard that was taken in; None when there is none. Reads the end of its rows."""
         rows = self._select(
             """
-            SELECT shard, deployment, agreement, gpu_model, currency, price_version,
+            SELECT seq FROM telemetry_messages_store WHERE shard = {shard:String} AND boot = {boot:String}
+            ORDER BY shard DESC, boot DESC, seq DESC LIMIT 1
+            """,
+            {"shard": shard, "boot": boot},
+        )
+        return rows[0]["seq"] if rows else None
+
+    # ---- totals that only the book knows ---------------------------------------------------------------------------
+
+    def gpu_totals(
+        self, cluster: str, minutes_ms: Sequence[int], shards: Sequence[str] | None = None
+    ) -> list[GpuTotals]:
+        """Totals of some minutes of a cluster, per shard (or of some shards)."""
+        rows = self._totals(
+            """
+            SELECT toInt64(toUnixTimestamp(minute)) * 1000 AS minute_ms, shard,
+                   deployment, agreement, gpu_model, currency, price_version,
                    toInt64(sum(gpu_seconds) * 1000000000) AS gpu_ns, toInt64(sum(busy_seconds) * 1000000000) AS busy_ns,
                    toInt64(sum(energy_j) * 1000) AS energy_mj, toInt64(sum(cost) * 1000000000) AS cost_nano,
                    toUnixTimestamp64Milli(min(ts_start)) AS ts_start_ms,
                    toUnixTimestamp64Milli(max(ts_end)) AS ts_end_ms
             FROM gpu_usage
-            WHERE cluster = {cluster:String} AND minute = toDateTime({minute:Int64}, 'UTC')
-              AND ts_start >= toDateTime({minute:Int64}, 'UTC') AND ts_start < toDateTime({minute:Int64} + 60, 'UTC')
-              AND ({shard:String} = '' OR shard = {shard:String})
+            WHERE cluster = {cluster:String} AND toUnixTimestamp(minute) IN {minutes:Array(Int64)}
+              AND ts_start >= toDateTime({first:Int64}, 'UTC') AND ts_start < toDateTime({last:Int64} + 60, 'UTC')
+              AND (empty({shards:Array(String)}) OR shard IN {shards:Array(String)})
             GROUP BY ALL
             """,
-            {"cluster": cluster, "minute": minute_ms // 1000, "shard": shard or ""},
-        )
+            cluster, minutes_ms, shards,
+        )  # fmt: skip
         totals = []
-        for name, parts in _grouped(rows, "shard"):
+        for (minute_ms, shard), parts in _grouped(rows, "minute_ms", "shard"):
             groups = [GpuGroup(**{field: part[field] for field in GpuGroup.model_fields}) for part in parts]
             totals.append(
                 GpuTotals(
                     cluster=cluster,
-                    shard=name,
+                    shard=shard,
                     minute_ms=minute_ms,
                     version=sum(group.gpu_ns for group in groups),
                     ts_start_ms=min(part["ts_start_ms"] for part in parts),
@@ -183,32 +216,47 @@ class Book:
             )
         return totals
 
-    def token_totals(self, cluster: str, minute_ms: int, shard: str | None = None) -> list[TokenTotals]:
-        """Token totals of one minute of a cluster, per shard (or of one shard)."""
+    def token_totals(
+        self, cluster: str, minutes_ms: Sequence[int], shards: Sequence[str] | None = None
+    ) -> list[TokenTotals]:
+        """Token totals of some minutes of a cluster, per shard (or of some shards)."""
         sums = ", ".join(f"sum({name}) AS {name}" for name in COUNTERS)
-        rows = self._select(
+        rows = self._totals(
             f"""
-            SELECT shard, deployment, model, agreement, layer, counted,
+            SELECT toInt64(toUnixTimestamp(minute)) * 1000 AS minute_ms, shard,
+                   deployment, model, agreement, layer, counted,
                    sum(toUnixTimestamp64Milli(ts_end) - toUnixTimestamp64Milli(ts_start)) AS covered_ms, {sums},
                    toUnixTimestamp64Milli(max(ts_end)) AS ts_end_ms
             FROM token_usage
-            WHERE cluster = {{cluster:String}} AND minute = toDateTime({{minute:Int64}}, 'UTC')
-              AND ({{shard:String}} = '' OR shard = {{shard:String}})
-            GROUP BY shard, deployment, model, agreement, layer, counted
+            WHERE cluster = {{cluster:String}} AND toUnixTimestamp(minute) IN {{minutes:Array(Int64)}}
+              AND (empty({{shards:Array(String)}}) OR shard IN {{shards:Array(String)}})
+            GROUP BY minute, shard, deployment, model, agreement, layer, counted
             """,  # noqa: S608  (column names of our own)
-            {"cluster": cluster, "minute": minute_ms // 1000, "shard": shard or ""},
-        )
+            cluster, minutes_ms, shards,
+        )  # fmt: skip
         return [
             TokenTotals(
                 cluster=cluster,
-                shard=name,
+                shard=shard,
                 minute_ms=minute_ms,
                 version=sum(part["covered_ms"] for part in parts),
                 ts_end_ms=max(part["ts_end_ms"] for part in parts),
                 groups=[TokenGroup(**{field: part[field] for field in TokenGroup.model_fields}) for part in parts],
             )
-            for name, parts in _grouped(rows, "shard")
+            for (minute_ms, shard), parts in _grouped(rows, "minute_ms", "shard")
         ]
+
+    def _totals(
+        self, sql: str, cluster: str, minutes_ms: Sequence[int], shards: Sequence[str] | None
+    ) -> list[dict[str, Any]]:
+        """Rows of the minutes, some of them at a time: what is read hardly depends on their number, the answer does."""
+        seconds = sorted({minute_ms // 1000 for minute_ms in minutes_ms})
+        found: list[dict[str, Any]] = []
+        for begin in range(0, len(seconds), MINUTES_AT_ONCE):
+            part = seconds[begin : begin + MINUTES_AT_ONCE]
+            places = {"cluster": cluster, "shards": list(shards or ())}
+            found += self._select(sql, {**places, "minutes": part, "first": part[0], "last": part[-1]})
+        return found
 
     def recent_minutes(self, table: str, cluster: str, shard: str, since_ms: int) -> list[int]:
         """Minutes (ms) of a ledger in which a shard has rows, from `since_ms` on."""
@@ -224,16 +272,19 @@ class Book:
 
     # ---- economics -------------------------------------------------------------------------------------------------
 
-    def unit_cost_keys(self, cluster: str, minute_ms: int) -> list[tuple[str, str]]:
-        """(model, agreement) of the lines that are stored for a minute of a cluster."""
+    def unit_cost_keys(self, cluster: str, minutes_ms: Sequence[int]) -> dict[int, list[tuple[str, str]]]:
+        """(model, agreement) of the lines that are stored for some minutes of a cluster, by minute."""
         rows = self._select(
             """
-            SELECT DISTINCT model, agreement FROM unit_costs_store
-            WHERE cluster = {cluster:String} AND minute = toDateTime({minute:Int64}, 'UTC')
+            SELECT DISTINCT toInt64(toUnixTimestamp(minute)) * 1000 AS minute_ms, model, agreement FROM unit_costs_store
+            WHERE cluster = {cluster:String} AND toUnixTimestamp(minute) IN {minutes:Array(Int64)}
             """,
-            {"cluster": cluster, "minute": minute_ms // 1000},
+            {"cluster": cluster, "minutes": [minute_ms // 1000 for minute_ms in minutes_ms]},
         )
-        return [(row["model"], row["agreement"]) for row in rows]
+        found: dict[int, list[tuple[str, str]]] = {}
+        for row in rows:
+            found.setdefault(row["minute_ms"], []).append((row["model"], row["agreement"]))
+        return found
 
     def subsidies(self, since_ms: int) -> list[dict[str, Any]]:
         """Subsidy and GPU time per agreement: one row for everything before `since_ms` (minute_ms null), then one per
@@ -266,20 +317,19 @@ class Book:
         return [Alert(state="firing", **row) for row in rows]
 
     def latest_burns(self) -> list[Burn]:
-        """The newest state of every agreement."""
+        """The newest state of every agreement; of several of one moment the last that was written."""
         rows = self._select(
             """
-            SELECT agreement, argMax(programme, (minute, ts)) AS programme,
-                   toInt64(toUnixTimestamp(max(minute))) * 1000 AS minute_ms,
-                   toUnixTimestamp64Milli(argMax(subsidy_burn_store.ts, (minute, ts))) AS ts_ms,
-                   argMax(toInt128(spent * 1000000000), (minute, ts)) AS spent_nano,
-                   argMax(toInt128(accrued * 1000000000), (minute, ts)) AS accrued_nano,
-                   argMax(tuple(toInt128(cap * 1000000000)), (minute, ts)).1 AS cap_nano,
-                   argMax(toInt128(rate_per_hour * 1000000000), (minute, ts)) AS rate_nano_per_hour,
-                   argMax(tuple(runway_hours), (minute, ts)).1 AS runway_hours,
-                   argMax(currency, (minute, ts)) AS currency
-            FROM subsidy_burn_store WHERE minute > now() - INTERVAL 40 DAY
-            GROUP BY agreement
+            SELECT agreement, programme, toInt64(toUnixTimestamp(minute)) * 1000 AS minute_ms,
+                   toUnixTimestamp64Milli(ts) AS ts_ms, toInt128(spent * 1000000000) AS spent_nano,
+                   toInt128(accrued * 1000000000) AS accrued_nano, toInt128(cap * 1000000000) AS cap_nano,
+                   toInt128(rate_per_hour * 1000000000) AS rate_nano_per_hour, runway_hours, currency
+            FROM subsidy_burn_store FINAL
+            WHERE (agreement, minute) IN
+            (
+                SELECT agreement, max(minute) FROM subsidy_burn_store
+                WHERE minute > now() - INTERVAL 40 DAY GROUP BY agreement
+            )
             """,
             {},
         )
@@ -303,12 +353,34 @@ class Book:
         return list(result.named_results())
 
     def _call(self, function: Callable[[], Value]) -> Value:
-        return self._retry.copy()(function)
+        retry = self._retry.copy()
+        try:
+            value = retry(function)
+        finally:
+            waited = retry.statistics["attempt_number"] > 1
+            if waited:
+                metrics.WAITING.dec()
+        if waited:
+            log.info("ClickHouse has taken the call after %.0f s", time.monotonic() - retry.statistics["start_time"])
+        return value
 
-    @staticmethod
-    def _complain(state: tenacity.RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        log.warning("ClickHouse does not take the call (try %d): %s", state.attempt_number, str(error).split("\n")[0])
+    def _complain(self, state: tenacity.RetryCallState) -> None:
+        """Say that a call is repeated: the first time, and for all waiting calls together once a minute."""
+        metrics.RETRIES.inc()
+        if state.attempt_number == 1:
+            metrics.WAITING.inc()
+        now = time.monotonic()
+        if state.attempt_number == 1 or now > self._complained + COMPLAIN_S:
+            self._complained = now
+            reason = _reason(state.outcome.exception() if state.outcome else None)
+            log.warning("ClickHouse does not take the call (try %d), it is repeated: %s", state.attempt_number, reason)
+
+
+def _reason(error: BaseException | None) -> str:
+    """Why a call failed, without the address and the statement that the driver writes around it."""
+    text = str(error).split("\n")[0]
+    found = re.search(r"\[Errno \d+\] [^'\")]+|DB::Exception: .*?(?= \(version |$)", text)
+    return found[0] if found else text
 
 
 def _blocks(rows: pa.Table) -> Iterator[pa.Table]:
@@ -327,8 +399,8 @@ def _blocks(rows: pa.Table) -> Iterator[pa.Table]:
         yield from (part.slice(begin, BLOCK_ROWS) for begin in range(0, part.num_rows, BLOCK_ROWS))
 
 
-def _grouped(rows: list[dict[str, Any]], key: str) -> list[tuple[str, list[dict[str, Any]]]]:
-    groups: dict[str, list[dict[str, Any]]] = {}
+def _grouped(rows: list[dict[str, Any]], *keys: str) -> list[tuple[tuple[Any, ...], list[dict[str, Any]]]]:
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
-        groups.setdefault(row[key], []).append(row)
-    return sorted(groups.items())
+        groups.setdefault(tuple(row[key] for key in keys), []).append(row)
+    return sorted(groups.items(), key=itemgetter(0))

@@ -1,6 +1,7 @@
 """What every agent works with, and how it publishes."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -8,13 +9,20 @@ from typing import Any
 
 import faust
 import pyarrow as pa
+import tenacity
+from aiokafka.errors import KafkaError, KafkaTimeoutError
+from faust.exceptions import ProducerSendError
 from pydantic import BaseModel
 
 from schemas.config import Config
+from schemas.quarantine import Origin, added_headers, claims, digest
 from schemas.topics import QUARANTINE
+from streams import metrics
 from streams.book import Book
 from streams.metering.rows import Event
 from streams.reference import Reference
+
+log = logging.getLogger(__name__)
 
 MS = pa.timestamp("ms", tz="UTC")
 
@@ -39,17 +47,47 @@ class Context:
         await self.send(topic, [(key.encode(), message.model_dump_json().encode(), []) for key, message in messages])
 
     async def send(self, topic: str, records: Iterable[tuple[bytes | None, bytes | None, Any]]) -> None:
-        """Send (key, value, headers) records; returns when the broker has them."""
+        """Send (key, value, headers) records; returns when the broker has them, however long it is away.
+
+        When one fails all are sent again: they are states, or say where they are from, so they may come twice.
+        """
         channel = self.app.topic(topic, value_serializer="raw", key_serializer="raw")
-        pending = [await channel.send(key=key, value=value, headers=headers) for key, value, headers in records]
-        await asyncio.gather(*pending)
+        everything = list(records)
+        async for attempt in tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception(_passes),
+            wait=tenacity.wait_exponential_jitter(initial=0.2, max=5),
+            before_sleep=_complain,
+            reraise=True,
+        ):
+            with attempt, metrics.PUBLISH_ERRORS.labels(topic).count_exceptions():
+                pending = [
+                    await channel.send(key=key, value=value, headers=headers) for key, value, headers in everything
+                ]
+                # Shielded: Faust does not expect that its messages are cancelled.
+                for outcome in await asyncio.gather(*map(asyncio.shield, pending), return_exceptions=True):
+                    if isinstance(outcome, BaseException):
+                        raise outcome
+        metrics.PUBLISHED.labels(topic).inc(len(everything))
 
     async def set_aside(self, rejected: Sequence["Rejected"]) -> None:
         """Put unreadable messages into quarantine, untouched, with the reason, and say so in the book."""
         if not rejected:
             return
+        for item in rejected:
+            metrics.QUARANTINED.labels(item.topic).inc()
         await self.send(QUARANTINE, [(item.topic.encode(), item.value, item.headers()) for item in rejected])
-        await asyncio.to_thread(self.book.insert, "quarantine", _quarantine_rows(rejected, self.clock()))
+        await asyncio.to_thread(self.book.insert, "quarantine_store", _quarantine_rows(rejected, self.clock()))
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether the broker may take the same records later: it is away, has lost a node, or is too slow."""
+    cause = error.__cause__ if isinstance(error, ProducerSendError) else error
+    return isinstance(cause, KafkaError) and (cause.retriable or isinstance(cause, KafkaTimeoutError))
+
+
+def _complain(state: tenacity.RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    log.warning("Kafka does not take what is published, waiting: %r", error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +111,8 @@ class Rejected:
 
     def headers(self) -> list[tuple[str, bytes]]:
         """The original headers, then why the message is here, where it came from, and the key that it had there."""
-        origin = f"{self.topic}/{self.partition}/{self.offset}"
-        added = {"reason": self.reason.encode(), "origin": origin.encode(), "key": self.key or b""}
-        return [*self.original_headers, *((f"quarantine-{name}", value) for name, value in added.items())]
+        origin = Origin(self.topic, self.partition, self.offset)
+        return [*self.original_headers, *added_headers(self.reason, origin, self.key)]
 
 
 def headers_of(event: Any) -> list[tuple[str, bytes]]:
@@ -98,6 +135,7 @@ def event_rows(events: Sequence[Event]) -> pa.Table:
 
 
 def _quarantine_rows(rejected: Sequence[Rejected], ts_ms: int) -> pa.Table:
+    said = [claims(item.key, item.original_headers) for item in rejected]
     return pa.table(
         {
             "ts": pa.array([ts_ms] * len(rejected), pa.int64()).cast(MS),
@@ -106,5 +144,11 @@ def _quarantine_rows(rejected: Sequence[Rejected], ts_ms: int) -> pa.Table:
             "kafka_offset": pa.array([item.offset for item in rejected], pa.int64()),
             "reason": pa.array([item.reason for item in rejected], pa.string()),
             "bytes": pa.array([len(item.value or b"") for item in rejected], pa.uint64()),
+            "digest": pa.array([digest(item.key, item.value, item.original_headers) for item in rejected], pa.string()),
+            "seq": pa.array([claim.seq for claim in said], pa.int64()),
+            **{
+                name: pa.array([getattr(claim, name) for claim in said], pa.string())
+                for name in ("cluster", "shard", "collector", "boot")
+            },
         }
     )

@@ -3,20 +3,26 @@
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from schemas.usage import GpuTotals, TokenTotals
+from streams import metrics
 from streams.context import Context, Rejected, event_rows
 from streams.intake import Intake
 from streams.metering.intervals import MINUTE_MS
 from streams.metering.rows import Event
-from streams.telemetry import Message, TelemetryReader
+from streams.telemetry import Message, TakenIn, TelemetryReader, message_rows
 
 REPUBLISHED_MS = (
     3 * MINUTE_MS
 )  # a crash can fall between storing rows and publishing totals: these minutes are repeated
+# The devices of a shard that sent nothing for longer may have been taken over, and what it kept on disk meanwhile has
+# no gap. One and a half of the longest usual scrape interval; a slower shard costs one question to the book per tick.
+SILENT_MS = 45_000
 
 
 class Folded(NamedTuple):
@@ -28,6 +34,8 @@ class Folded(NamedTuple):
     unknown: set[tuple[str, int]]
     """(shard, minute_ms) whose totals only the book can tell."""
     events: list[Event]
+    duplicates: int
+    """Samples that were counted already."""
 
 
 class Batch(NamedTuple):
@@ -38,6 +46,7 @@ class Batch(NamedTuple):
     """(cluster, shard, minute_ms) whose totals are read back once the rows are stored."""
     rejected: list[Rejected]
     events: list[Event]
+    messages: list[TakenIn]
 
 
 class LedgerAgent(ABC):
@@ -55,6 +64,7 @@ class LedgerAgent(ABC):
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._clusters = {cluster.id for cluster in context.config.cluster}
         self._begin()
 
     @abstractmethod
@@ -66,6 +76,10 @@ class LedgerAgent(ABC):
         """The book has rows of the shard up to this moment, perhaps of devices that are gone."""
 
     @abstractmethod
+    def doubt(self, shard: str) -> None:
+        """What the shard sent before may have gone on elsewhere: the book is asked again."""
+
+    @abstractmethod
     def fold(self, message: Message) -> None:
         """Take in one message; chain heads that are not known yet are read from the book."""
 
@@ -74,8 +88,10 @@ class LedgerAgent(ABC):
         """Everything since the last call."""
 
     @abstractmethod
-    def totals_from_book(self, cluster: str, minute_ms: int, shard: str) -> Sequence[GpuTotals | TokenTotals]:
-        """Totals of one shard and minute as the book has them."""
+    def totals_from_book(
+        self, cluster: str, minutes_ms: Sequence[int], shards: Sequence[str]
+    ) -> Sequence[GpuTotals | TokenTotals]:
+        """Totals of each of these minutes and shards as the book has them."""
 
     def intake(self, linger_s: float) -> Intake[Batch]:
         """The held-acknowledgement loop around this agent."""
@@ -84,26 +100,48 @@ class LedgerAgent(ABC):
         )
 
     def _begin(self) -> None:
-        self._reader = TelemetryReader(self.schema)
-        self._shards: set[str] = set()
+        self._reader = TelemetryReader(self.schema, self._context.book.last_seq, self._context.clock)
+        self._heard_ms: dict[str, int] = {}
+        metrics.SAMPLE_AGE.forget()
         self.start()
 
     def _compute(self, events: Sequence[Any]) -> Batch:
         from_book: set[tuple[str, str, int]] = set()
+        now_ms = self._context.clock()
+        samples = 0
         for message in self._reader.read(events):
-            shard, cluster = message.shard, message.envelope.cluster
-            if shard not in self._shards and message.batch.num_rows:
-                self._shards.add(shard)
-                since = message.ts_ms - REPUBLISHED_MS
-                minutes = self._context.book.recent_minutes(self.ledger, cluster, shard, since)
-                from_book |= {(cluster, shard, minute) for minute in minutes}
-                self.know_from(shard, cluster, max([*minutes, since]))
+            samples += message.batch.num_rows
+            if message.batch.num_rows:
+                from_book |= self._hear(message, now_ms)
             self.fold(message)
         folded = self.take()
         # A device can bring a row of a shard that another worker reads: a shard is named after its cluster.
         from_book |= {(shard.partition("/")[0], shard, minute) for shard, minute in folded.unknown}
-        rejected, noticed = self._reader.take()
-        return Batch(folded, from_book, rejected, [*folded.events, *noticed])
+        noticed = self._reader.take()
+        metrics.SAMPLES.labels(self.name).inc(samples)
+        metrics.DUPLICATES.labels(self.name).inc(folded.duplicates)
+        for taken_in in noticed.messages:
+            cluster = taken_in.shard.partition("/")[0]
+            if taken_in.ts_last_ms is not None and cluster in self._clusters:
+                metrics.SAMPLE_AGE.saw(cluster, taken_in.ts_last_ms)
+        return Batch(folded, from_book, noticed.rejected, [*folded.events, *noticed.events], noticed.messages)
+
+    def _hear(self, message: Message, now_ms: int) -> set[tuple[str, str, int]]:
+        """Take note that a shard sent samples.
+
+        Returns minutes as in `Batch.from_book`: the last ones of a shard that this worker meets.
+        """
+        shard, cluster = message.shard, message.envelope.cluster
+        heard_ms = self._heard_ms.get(shard)
+        self._heard_ms[shard] = now_ms
+        if heard_ms is not None:
+            if now_ms - heard_ms > SILENT_MS:
+                self.doubt(shard)
+            return set()
+        since = message.ts_ms - REPUBLISHED_MS
+        minutes = self._context.book.recent_minutes(self.ledger, cluster, shard, since)
+        self.know_from(shard, cluster, max([*minutes, since]))
+        return {(cluster, shard, minute) for minute in minutes}
 
     async def _store(self, batch: Batch) -> None:
         """Rows first, then what is published about them."""
@@ -111,13 +149,18 @@ class LedgerAgent(ABC):
         await asyncio.to_thread(self._insert, batch)
         await context.set_aside(batch.rejected)
         messages = list(batch.folded.totals)
-        for cluster, shard, minute_ms in sorted(batch.from_book):
-            messages += await asyncio.to_thread(self.totals_from_book, cluster, minute_ms, shard)
+        for cluster, places in groupby(sorted(batch.from_book), itemgetter(0)):
+            wanted = {(shard, minute_ms) for _, shard, minute_ms in places}
+            shards, minutes_ms = ({*column} for column in zip(*wanted, strict=True))
+            found = await asyncio.to_thread(self.totals_from_book, cluster, sorted(minutes_ms), sorted(shards))
+            messages += [totals for totals in found if (totals.shard, totals.minute_ms) in wanted]
         await context.publish(self.target, [(message.cluster, message) for message in messages])
 
     def _insert(self, batch: Batch) -> None:
         # Ledger rows last: once they are stored, a replay drops their samples as duplicates, and with them whatever
-        # was noticed on the way.
+        # was noticed on the way. Messages after the events that tell of holes between them: a hole is noticed against
+        # the last message in the book.
         self._context.book.insert("data_quality", event_rows(batch.events))
+        self._context.book.insert("telemetry_messages_store", message_rows(batch.messages))
         for table, rows in batch.folded.tables.items():
             self._context.book.insert(table, rows)

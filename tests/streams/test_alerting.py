@@ -2,6 +2,7 @@
 
 import pytest
 
+from schemas.audits import AuditState
 from schemas.economics import Alert, Burn, UnitCost, UnitCosts
 from schemas.money import NANO
 from schemas.usage import DeviceCondition
@@ -101,6 +102,15 @@ def test_cost_is_judged_on_finished_minutes_once_there_are_any() -> None:
     assert not found(given, "cost_per_mtok")
 
 
+def test_a_minute_long_past_is_not_judged_again() -> None:
+    """Rows that come late change what a minute cost hours ago; the cost per token is judged on the last minutes."""
+    given = rules()
+    for number in range(7):
+        given.saw_costs(costs(7 * NANO // 100, 1_000_000, MINUTE + number * 60_000))
+    given.saw_costs(costs(7_000 * NANO, 1_000_000, MINUTE - 60_000))
+    assert not found(given, "cost_per_mtok")
+
+
 def test_devices_in_trouble_are_one_alert_per_node_or_tenant() -> None:
     """A rack that overheats must not be a storm."""
     hot = [
@@ -159,3 +169,41 @@ def test_a_restarted_worker_neither_repeats_nor_forgets() -> None:
     assert book.update([], NOW + 1, resolve=False) == []
     assert book.update([condition], NOW + 2, resolve=False) == []
     assert [alert.state for alert in book.update([], NOW + 3)] == ["resolved"]
+
+
+def audit(faults: int, ts_ms: int = NOW, severity: str = "critical") -> AuditState:
+    """What an audit found."""
+    rows = ["device=GPU-1", "device=GPU-2"][:faults]
+    return AuditState(
+        name="tiling", protects="No gaps.", severity=severity, examined=9, faults=faults, rows=rows, ts_ms=ts_ms
+    )
+
+
+def test_a_failed_audit() -> None:
+    """It says what is no longer sure, and where; it ends when the audit passes, whatever comes late of before."""
+    given = rules()
+    given.saw_audit(audit(0))
+    assert not found(given, "check_failed")
+    given.saw_audit(audit(2, NOW + 1))
+    (condition,) = found(given, "check_failed")
+    assert (condition.subject, condition.severity, condition.value, condition.threshold) == ("tiling", "critical", 2, 0)
+    assert condition.summary == "the audit “tiling” finds 2 at fault. No gaps. First at fault: device=GPU-1"
+    given.saw_audit(audit(0, NOW + 3))
+    given.saw_audit(audit(1, NOW + 2))
+    assert not found(given, "check_failed")
+    given.saw_audit(audit(1, NOW + 4, severity="warning"))
+    assert [condition.severity for condition in found(given, "check_failed")] == ["warning"]
+
+
+def test_a_failed_audit_survives_a_restart() -> None:
+    """The next worker does not hear of it again before the audit runs again: until then it holds, and is no news."""
+    before, now = rules(), rules()
+    before.saw_audit(audit(1))
+    alerts = AlertBook([])
+    already_open = alerts.update(before.conditions(NOW), NOW)
+    for alert in already_open:
+        now.saw_open(alert)
+    alerts = AlertBook(already_open)
+    assert alerts.update(now.conditions(NOW), NOW) == []
+    now.saw_audit(audit(0, NOW - 1000))  # its clock may be behind that of the worker that fired
+    assert [alert.state for alert in alerts.update(now.conditions(NOW), NOW)] == ["resolved"]

@@ -107,6 +107,25 @@ def test_sliding_the_window_and_loading_from_the_book_keep_the_sum() -> None:
     assert before.accrued_nano == after.accrued_nano == (KEPT_MINUTES + 50) * NANO // 100
 
 
+def test_a_later_state_is_never_dated_before_an_earlier_one() -> None:
+    """The book keeps the latest state of a minute by its moment: what changes after a worker has begun from the book,
+    or in a minute long past, must not lose against what was known before."""
+    burning = Burning(config())
+    burning.load(
+        [{"agreement": "share", "place": "fir", "minute_ms": MINUTE, "subsidy_nano": NANO, "gpu_ns": 0}], MINUTE
+    )
+    loaded = burning.state("share")
+    burning.apply(minute(2 * NANO, seconds=30))
+    grown = burning.state("share")
+    burning.apply(minute(NANO, number=-1))
+    late = burning.state("share")
+    assert loaded is not None
+    assert grown is not None
+    assert late is not None
+    assert (loaded.accrued_nano, grown.accrued_nano, late.accrued_nano) == (NANO, 2 * NANO, 3 * NANO)
+    assert loaded.ts_ms <= grown.ts_ms <= late.ts_ms
+
+
 def test_what_was_spent_before_metering_counts() -> None:
     """An agreement that began before Commonwatt was installed starts from what it had spent."""
     changed = config(

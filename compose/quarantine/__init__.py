@@ -1,0 +1,1 @@
+"""`commonwatt quarantine`: messages that could not be read. List, explain, replay after a fix."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import NamedTuple
 
+from schemas.audits import AuditState
 from schemas.config import Config
 from schemas.economics import Alert, Burn, UnitCosts
 from schemas.money import NANO
@@ -18,6 +19,7 @@ from schemas.usage import DeviceCondition
 MINUTE_MS = 60_000
 BUDGET = ((1.0, "critical"), (0.9, "critical"), (0.8, "warning"), (0.5, "info"))
 COST_MINUTES = 5  # minutes over which cost per token is judged: one minute of a quiet model says little
+CHECK_FAILED = "check_failed"
 LEAST_TOKENS = 10_000  # below this many tokens a cost per million is noise
 
 
@@ -53,6 +55,7 @@ class Rules:
         self._devices: dict[tuple[str, str], tuple[int, list[DeviceCondition]]] = {}
         self._burn: dict[str, Burn] = {}
         self._costs: dict[tuple[str, int], dict[str, _Unit]] = {}
+        self._audits: dict[str, AuditState] = {}
 
     # ---- what was seen ---------------------------------------------------------------------------------------------
 
@@ -67,6 +70,9 @@ class Rules:
             minute, _ = self._devices.get((costs.cluster, shard), (0, []))
             if costs.minute_ms >= minute:
                 self._devices[costs.cluster, shard] = (costs.minute_ms, conditions)
+        newest = max((minute for cluster, minute in self._costs if cluster == costs.cluster), default=0)
+        if costs.minute_ms < newest - (COST_MINUTES + 1) * MINUTE_MS:
+            return  # of rows that came late: that minute is judged long since
         models: dict[str, _Unit] = {}
         for line in costs.lines:
             if line.model:
@@ -84,11 +90,34 @@ class Rules:
         if known is None or burn.ts_ms >= known.ts_ms:
             self._burn[burn.agreement] = burn
 
+    def saw_audit(self, audit: AuditState) -> None:
+        """The newest state of an audit of the book."""
+        known = self._audits.get(audit.name)
+        if known is None or audit.ts_ms >= known.ts_ms:
+            self._audits[audit.name] = audit
+
+    def saw_open(self, alert: Alert) -> None:
+        """An alert that was open when this watch began. A failed audit fails until it is seen to pass: its state may
+        have been read by whoever watched before, and the next one, whatever it says, may be minutes away."""
+        if alert.rule == CHECK_FAILED:
+            self.saw_audit(
+                AuditState(
+                    name=alert.subject, protects=alert.summary, severity=alert.severity, examined=0,
+                    faults=max(1, int(alert.value)), rows=[], ts_ms=0,
+                )
+            )  # fmt: skip
+
     # ---- what follows ----------------------------------------------------------------------------------------------
 
     def conditions(self, now_ms: int) -> list[Condition]:
         """Everything that holds at this moment."""
-        return [*self._budgets(), *self._cost_band(), *self._device_conditions(), *self._silent_clusters(now_ms)]
+        return [
+            *self._budgets(),
+            *self._cost_band(),
+            *self._device_conditions(),
+            *self._silent_clusters(now_ms),
+            *self._failed_checks(),
+        ]
 
     def _budgets(self) -> Iterator[Condition]:
         for burn in self._burn.values():
@@ -160,6 +189,15 @@ class Rules:
                 yield Condition(
                     "cluster_silent", cluster, "critical", silent_s, self._settings.silent_after,
                     f"no usage from {cluster} for {silent_s:.0f} s: look at its collector and exporters",
+                )  # fmt: skip
+
+    def _failed_checks(self) -> Iterator[Condition]:
+        for audit in self._audits.values():
+            if audit.faults:
+                first = f" First at fault: {audit.rows[0]}" if audit.rows else ""
+                yield Condition(
+                    CHECK_FAILED, audit.name, audit.severity, audit.faults, 0,
+                    f"the audit “{audit.name}” finds {audit.faults:,} at fault. {audit.protects}{first}",
                 )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
-"""Agent `alerts`: rules over economics.unit-costs and economics.burn -> alerts (topic and table).
+"""Agent `alerts`: rules over economics.unit-costs, economics.burn and audits -> alerts (topic and table).
 
-Both topics have one partition, which the range assignor gives to the same worker: one set of rules sees everything.
+Each topic has one partition, which the range assignor gives to the same worker: one set of rules sees everything.
 """
 
 import asyncio
@@ -10,22 +10,27 @@ from typing import Any
 import pyarrow as pa
 from pydantic import TypeAdapter, ValidationError
 
+from schemas.audits import AuditState
 from schemas.economics import Alert, Burn, UnitCosts
-from schemas.topics import ALERTS, BURN, UNIT_COSTS
+from schemas.topics import ALERTS, AUDITS, BURN, UNIT_COSTS
 from streams.alerting import AlertBook, Rules
 from streams.context import MS, Context, Rejected
 from streams.intake import Intake
 
 EVALUATED_S = 1.0  # rules that no message triggers (a cluster falls silent) are looked at this often
 SETTLING_MS = 30_000  # after a start nothing is called resolved before its subject had time to report
-_MESSAGES: dict[str, TypeAdapter[Any]] = {UNIT_COSTS: TypeAdapter(UnitCosts), BURN: TypeAdapter(Burn)}
+_MESSAGES: dict[str, TypeAdapter[Any]] = {
+    UNIT_COSTS: TypeAdapter(UnitCosts),
+    BURN: TypeAdapter(Burn),
+    AUDITS: TypeAdapter(AuditState),
+}
 
 
 class AlertsAgent:
     """Evaluates the rules whenever something arrives, and every second."""
 
     name = "alerts"
-    source = (UNIT_COSTS, BURN)
+    source = (UNIT_COSTS, BURN, AUDITS)
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -59,7 +64,10 @@ class AlertsAgent:
                 rules.saw_burn(burn)
             for cluster, ts_ms in book.last_usage_ms().items():
                 rules.saw_cluster(cluster, ts_ms)
-            self._alerts = AlertBook(book.open_alerts())
+            already_open = book.open_alerts()
+            for alert in already_open:
+                rules.saw_open(alert)
+            self._alerts = AlertBook(already_open)
             self._started_ms = now_ms
             self._rules = rules
         return self._rules
@@ -75,6 +83,8 @@ class AlertsAgent:
                 continue
             if isinstance(message, Burn):
                 rules.saw_burn(message)
+            elif isinstance(message, AuditState):
+                rules.saw_audit(message)
             else:
                 rules.saw_costs(message)
         return rejected

@@ -2,6 +2,7 @@
 -- protects: The subsidy of an agreement is what it had spent before plus that of every minute since. Minutes whose
 -- protects: cluster is not two minutes further may or may not be in it yet.
 -- unit: agreements
+-- period: whole
 
 SELECT burn.ts AS ts_start, burn.agreement AS agreement, burn.accrued AS accrued,
     agreements.spent_before + ifNull(costs.settled, toDecimal128(0, 9)) AS at_least,
@@ -16,6 +17,6 @@ INNER JOIN (SELECT id, spent_before FROM agreements FINAL) AS agreements ON agre
 LEFT JOIN
 (
     SELECT agreement, sum(subsidy) AS known,
-        sumIf(subsidy, toUnixTimestamp(minute) < transform(cluster, {clusters:Array(String)}, {settled_s:Array(Int64)}, toInt64(0))) AS settled
+        sumIf(subsidy, toUnixTimestamp(minute) < transform(cluster, {clusters:Array(String)}, {settled_s:Array(Int64)}, {settled_else:Int64})) AS settled
     FROM unit_costs GROUP BY agreement
 ) AS costs ON costs.agreement = burn.agreement

@@ -1,5 +1,7 @@
 """A small book written by hand: two clusters, six minutes, every figure worked out on paper."""
 
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -9,8 +11,11 @@ from clickhouse_connect.driver.client import Client
 
 from schemas.config import Config
 
-START = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+# A whole hour, not long ago: raw samples and messages expire.
+START = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=2)
 MINUTES = 6
+SERIES = {"GPU-0": ("fir", ""), "GPU-1": ("fir", "1"), "GPU-2": ("oak", "")}
+"""Device -> its cluster and the slice that its exporter shows."""
 H100 = "NVIDIA H100 80GB HBM3"
 
 Row = dict[str, Any]
@@ -21,11 +26,11 @@ def config() -> Config:
 
     def agreement(name: str, rule: dict[str, str], **more: Any) -> dict[str, Any]:
         base = {"id": name, "programme": "fund", "recipient": name, "rule": rule}
-        return {**base, "starts": date(2026, 1, 1), "ends": date(2028, 3, 31), **more}
+        return {**base, "starts": date(2020, 1, 1), "ends": date(2099, 12, 31), **more}
 
     def price(cluster: str, currency: str) -> dict[str, Any]:
         rented = {"id": f"{cluster}-h100", "cluster": cluster, "basis": "rented", "per_gpu_hour": "3.60"}
-        return {**rented, "currency": currency, "effective_from": date(2026, 1, 1)}
+        return {**rented, "currency": currency, "effective_from": date(2020, 1, 1)}
 
     def deployment(name: str, cluster: str, model: str, **more: Any) -> dict[str, Any]:
         return {"id": name, "cluster": cluster, "model": model, "match": {"namespace": name}, **more}
@@ -38,8 +43,8 @@ def config() -> Config:
                 deployment("pool", "oak", "small", shared=True),
             ],
             "price": [price("fir", "CAD"), price("oak", "USD")],
-            "fx_rate": [{"base": "USD", "quote": "CAD", "rate": "1.40", "effective_from": date(2026, 1, 1)}],
-            "programme": [{"id": "fund", "budget": "1000", "starts": date(2026, 1, 1), "ends": date(2028, 3, 31)}],
+            "fx_rate": [{"base": "USD", "quote": "CAD", "rate": "1.40", "effective_from": date(2020, 1, 1)}],
+            "programme": [{"id": "fund", "budget": "1000", "starts": date(2020, 1, 1), "ends": date(2099, 12, 31)}],
             "agreement": [
                 agreement("acme", {"kind": "cost_share", "share": "2/3"}, spent_before="10"),
                 agreement("lab", {"kind": "credits"}, cap="50"),
@@ -61,7 +66,7 @@ def usage(minute: int, cluster: str, device: str, gpu_seconds: str, cost: str, *
         "busy_seconds": Decimal(gpu_seconds) / 2, "busy_known_seconds": Decimal(gpu_seconds),
         "energy_mj_end": 1_000_000 + (minute + 1) * 18_000_000, "power_w_end": 300.0, "samples": 6,
         "method": "counter", "cost": Decimal(cost), "currency": "CAD" if cluster == "fir" else "USD",
-        "price_version": f"{cluster}-h100@2026-01-01",
+        "price_version": f"{cluster}-h100@2020-01-01",
     }  # fmt: skip
     return {**row, **more}
 
@@ -81,15 +86,28 @@ def tokens(minute: int, cluster: str, prompt: int, **more: Any) -> Row:
     return {**row, **more}
 
 
-def line(minute: int, cluster: str, model: str, agreement: str, cost: str, subsidy: str, prompt: int = 0) -> Row:
+def line(
+    minute: int, cluster: str, model: str, agreement: str, gpu_seconds: str, energy_j: int, cost: str, subsidy: str,
+    prompt: int = 0,
+) -> Row:  # fmt: skip
     """A line of unit costs."""
     return {
         "minute": START + timedelta(minutes=minute), "cluster": cluster, "model": model, "agreement": agreement,
-        "programme": "fund" if agreement else "", "version": 1, "gpu_seconds": Decimal(1), "busy_seconds": Decimal(0),
-        "energy_j": Decimal(0), "cost": Decimal(cost), "usage_cost": Decimal(cost) / 2, "prompt_tokens": prompt,
-        "cached_tokens": prompt // 2, "generation_tokens": prompt, "subsidy": Decimal(subsidy),
+        "programme": "fund" if agreement else "", "version": 1, "gpu_seconds": Decimal(gpu_seconds),
+        "busy_seconds": Decimal(gpu_seconds) / 2, "energy_j": Decimal(energy_j), "cost": Decimal(cost),
+        "usage_cost": Decimal(cost) / 2, "prompt_tokens": prompt, "cached_tokens": prompt // 2,
+        "generation_tokens": prompt, "subsidy": Decimal(subsidy),
         "charge": Decimal(cost) - Decimal(subsidy) if agreement else Decimal(0), "currency": "CAD",
     }  # fmt: skip
+
+
+def message(shard: str, boot: str, seq: int, **more: object) -> Row:
+    """A message that was taken in a second after the one before."""
+    row: Row = {
+        "shard": shard, "boot": boot, "seq": seq, "topic": "telemetry.gpu", "kafka_partition": 0, "kafka_offset": seq,
+        "rows": 3, "fate": "metered", "stored_at": START + timedelta(seconds=seq),
+    }  # fmt: skip
+    return {**row, **more}
 
 
 @dataclass
@@ -101,13 +119,22 @@ class Ledger:
     unit_costs_store: list[Row] = field(default_factory=list)
     subsidy_burn_store: list[Row] = field(default_factory=list)
     data_quality: list[Row] = field(default_factory=list)
+    gpu_series: list[Row] = field(default_factory=list)
+    gpu_samples_store: list[Row] = field(default_factory=list)
+    telemetry_messages_store: list[Row] = field(default_factory=list)
+    quarantine_store: list[Row] = field(default_factory=list)
+    quarantine_replays: list[Row] = field(default_factory=list)
 
-    def insert(self, client: Client) -> None:
-        """Write everything."""
-        for table, rows in vars(self).items():
-            if rows:
-                names = list(rows[0])
-                client.insert(table, [[row[name] for name in names] for row in rows], column_names=names)
+    def insert(self, client: Client, tables: Iterable[str] | None = None) -> None:
+        """Write everything, or these tables."""
+        wanted = vars(self) if tables is None else {table: vars(self)[table] for table in tables}
+
+        def fill(table: str, rows: list[Row]) -> None:
+            names = list(rows[0])
+            client.insert(table, [[row[name] for name in names] for row in rows], column_names=names)
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(fill, *zip(*((table, rows) for table, rows in wanted.items() if rows), strict=True)))
 
 
 def sound() -> Ledger:
@@ -134,13 +161,20 @@ def sound() -> Ledger:
             tokens(minute, "oak", 200, replica="1", deployment="pool", model="small", counted=False),
         ]
         ledger.unit_costs_store += [
-            line(minute, "fir", "big", "acme", "0.06", "0.04", 500),
-            line(minute, "fir", "", "lab", "0.025714286", "0.025714286"),
-            line(minute, "fir", "", "", "0.034285714", "0"),
+            line(minute, "fir", "big", "acme", "60", 18_000, "0.06", "0.04", 500),
+            line(minute, "fir", "", "lab", "25.714285714", 7_000, "0.025714286", "0.025714286"),
+            line(minute, "fir", "", "", "34.285714286", 11_000, "0.034285714", "0"),
             # USD 0.06 = CAD 0.084, divided 300 : 100; the firms pay 50 per million of their 300 and 100 tokens
-            line(minute, "oak", "small", "firm-a", "0.063", "0.048", 150),
-            line(minute, "oak", "small", "firm-b", "0.021", "0.016", 50),
+            line(minute, "oak", "small", "firm-a", "45", 13_500, "0.063", "0.048", 150),
+            line(minute, "oak", "small", "firm-b", "15", 4_500, "0.021", "0.016", 50),
         ]
+        ledger.telemetry_messages_store += [
+            message("fir/c/0", "b1", minute + 1),
+            message("fir/c/0", "b2", minute + 1),
+            message("oak/c/0", "b1", minute + 7),
+        ]  # fmt: skip
+    _observe(ledger)
+    _set_aside(ledger)
     for agreement, before, subsidy in (("acme", "10", "0.04"), ("lab", "0", "0.025714286"), ("firm-a", "0", "0.048")):
         spent = Decimal(before) + MINUTES * Decimal(subsidy)
         ledger.subsidy_burn_store.append(
@@ -151,3 +185,27 @@ def sound() -> Ledger:
             }
         )  # fmt: skip
     return ledger
+
+
+def _observe(ledger: Ledger) -> None:
+    """What the exporters showed every ten seconds."""
+    for series, (device, (cluster, name)) in enumerate(SERIES.items()):
+        ledger.gpu_series.append({"series": series, "cluster": cluster, "node": "n", "device": device, "slice": name})
+        ledger.gpu_samples_store += [
+            {
+                "series": series, "ts": START + timedelta(seconds=10 * tick), "power_w": 300.0,
+                "energy_mj": 1_000_000 + 3_000_000 * tick, "busy": 0.5, "sm_active": 0.5, "memory_used_mib": 0.0,
+                "temperature_c": 50.0,
+            }
+            for tick in range(6 * MINUTES + 1)
+        ]  # fmt: skip
+
+
+def _set_aside(ledger: Ledger) -> None:
+    """One message could not be read, and was replayed since."""
+    ledger.telemetry_messages_store[6] |= {"fate": "quarantined"}
+    name = {"topic": "telemetry.gpu", "kafka_partition": 0, "kafka_offset": 3, "digest": "d"}
+    ledger.quarantine_store.append(
+        {**name, "ts": START, "reason": "not an Arrow IPC stream", "shard": "fir/c/0", "boot": "b1", "seq": 3}
+    )
+    ledger.quarantine_replays.append({**name, "replayed_at": START + timedelta(minutes=1), "outcome": "filled"})

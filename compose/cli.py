@@ -2,18 +2,32 @@
 
 import asyncio
 import re
-import signal
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from compose.options import (
+    ClickHouseOption,
+    ConfigOption,
+    DataOption,
+    ForOption,
+    KafkaOption,
+    MaybeConfig,
+    MetricsOption,
+    Mistake,
+    UserOption,
+    console,
+    errors,
+    log_to_stderr,
+    seconds,
+    until_signalled,
+)
+from compose.quarantine.commands import group as quarantine
+from compose.roles import roles
 from schemas.config import Config
 from schemas.config_file import ConfigError, load
-from schemas.config_values import duration_s
 
 app = typer.Typer(
     name="commonwatt",
@@ -23,32 +37,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-
-# Into a file or a pipe nothing needs to be folded to a window.
-console = Console(width=None if sys.stdout.isatty() else 140)
-errors = Console(stderr=True)
-
-ConfigOption = Annotated[Path, typer.Option("--config", help="configuration file (TOML)", show_default=False)]
-MaybeConfig = Annotated[Path | None, typer.Option("--config", help="configuration file (TOML)", show_default=False)]
-DataOption = Annotated[
-    Path | None, typer.Option("--data", help="data folder; default: commonwatt-data", show_default=False)
-]
-KafkaOption = Annotated[
-    str | None, typer.Option("--kafka", help="kafka://host:port,…; default: the configuration's", show_default=False)
-]
-ClickHouseOption = Annotated[
-    str | None,
-    typer.Option("--clickhouse", help="http://host:8123; default: the configuration's", show_default=False),
-]
-UserOption = Annotated[str, typer.Option("--user", help="ClickHouse user")]
-ForOption = Annotated[
-    str | None, typer.Option("--for", help="end cleanly after this long, such as 2m", show_default=False)
-]
-PortOption = Annotated[int, typer.Option("--port", min=0, max=65535, help="port on 127.0.0.1; 0 = a free one")]
-
-
-class Mistake(Exception):
-    """Something the user can correct. `str()` is the whole message."""
 
 
 # ---- the whole platform ----------------------------------------------------------------------------------------------
@@ -61,12 +49,13 @@ def demo(
     data: DataOption = None,
     page_port: Annotated[int, typer.Option(min=0, max=65535, help="port of the page; 0 = a free one")] = 0,
     clickhouse_port: Annotated[int, typer.Option(min=0, max=65535, help="port of SQL; 0 = a free one")] = 0,
+    metrics: MetricsOption = 0,
 ) -> None:
     """The whole platform on a simulated federated fabric."""
     from importlib.resources import as_file, files
 
     with as_file(files("compose") / "demo.toml") as file:
-        _run_platform(file, data, for_, page_port, clickhouse_port, gpus)
+        _run_platform(file, data, for_, page_port, clickhouse_port, metrics, gpus)
 
 
 @app.command(epilog="Example: commonwatt up --config my.toml --data /var/lib/commonwatt")
@@ -76,13 +65,20 @@ def up(
     data: DataOption = None,
     page_port: Annotated[int, typer.Option(min=0, max=65535, help="port of the page; 0 = a free one")] = 8080,
     clickhouse_port: Annotated[int, typer.Option(min=0, max=65535, help="port of SQL; 0 = a free one")] = 8123,
+    metrics: MetricsOption = 0,
 ) -> None:
     """The whole platform on the configuration's own targets."""
-    _run_platform(config, data, for_, page_port, clickhouse_port, None)
+    _run_platform(config, data, for_, page_port, clickhouse_port, metrics, None)
 
 
 def _run_platform(
-    file: Path, data: Path | None, for_: str | None, page_port: int, clickhouse_port: int, gpus: int | None
+    file: Path,
+    data: Path | None,
+    for_: str | None,
+    page_port: int,
+    clickhouse_port: int,
+    metrics_port: int | None,
+    gpus: int | None,
 ) -> None:
     from compose.platform import Plan, run
 
@@ -90,114 +86,16 @@ def _run_platform(
         config=load(file),
         config_file=file.absolute(),
         data=data,
-        for_s=None if for_ is None else _seconds(for_),
+        for_s=None if for_ is None else seconds(for_),
         page_port=page_port,
         clickhouse_port=clickhouse_port,
+        metrics_port=metrics_port or 0,
         simulate_gpus=gpus,
     )
-    asyncio.run(_until_signalled(lambda stop: run(plan, console, stop)))
+    asyncio.run(until_signalled(lambda stop: run(plan, console, stop)))
 
 
-# ---- one role each ---------------------------------------------------------------------------------------------------
-
-
-@app.command(epilog="Example: commonwatt broker --port 9092")
-def broker(port: PortOption = 9092) -> None:
-    """The embedded broker: Kafka's protocol, in memory."""
-    from compose import broker as role
-
-    raise typer.Exit(role.main(port))
-
-
-@app.command(epilog="Example: commonwatt clickhouse --data ./book --port 8123")
-def clickhouse(
-    data: Annotated[Path, typer.Option(help="folder of the data", show_default=False)],
-    port: PortOption = 8123,
-    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
-) -> None:
-    """The embedded ClickHouse: its own engine behind its own HTTP interface."""
-    from compose.clickhouse.role import main as serve
-
-    raise typer.Exit(serve(data, host, port))
-
-
-@app.command(epilog="Example: commonwatt collect --config my.toml --kafka kafka://127.0.0.1:9092")
-def collect(
-    config: ConfigOption,
-    kafka: KafkaOption = None,
-    collector: Annotated[str, typer.Option(help="name of this collector, kept over restarts")] = "collector",
-) -> None:
-    """Scrape the configuration's targets and publish samples."""
-    from collectors.collect import run
-
-    settings = load(config)
-    url = _kafka(settings, kafka)
-    _log()
-    asyncio.run(_until_signalled(lambda stop: run(settings, url, collector=collector, stop=stop)))
-
-
-@app.command(epilog="Example: commonwatt worker --config my.toml --kafka kafka://… --clickhouse http://127.0.0.1:8123")
-def worker(
-    config: ConfigOption, kafka: KafkaOption = None, clickhouse: ClickHouseOption = None, user: UserOption = "default"
-) -> None:
-    """Meter samples, price usage, watch budgets: the stream agents."""
-    from compose.access import book
-    from compose.process import share_memory_arenas
-    from streams.worker import WorkerFailed, run
-
-    share_memory_arenas()
-    settings = load(config)
-    url = _kafka(settings, kafka)
-    if clickhouse is None and settings.clickhouse is None:
-        raise Mistake("name a ClickHouse: --clickhouse URL, or a section [clickhouse] in the configuration.")
-    _log()
-    with book(None, settings, url=clickhouse, user=user) as client:
-        try:
-            asyncio.run(_until_signalled(lambda stop: run(settings, url, client, stop=stop)))
-        except WorkerFailed as error:
-            raise Mistake(f"worker: {error}") from error
-
-
-@app.command(epilog="Example: commonwatt page --clickhouse http://127.0.0.1:8123 --port 8080")
-def page(
-    clickhouse: Annotated[str, typer.Option(help="http://host:8123", show_default=False)],
-    port: PortOption = 8080,
-    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
-    refresh: Annotated[str, typer.Option(help="how often figures are read again")] = "5s",
-) -> None:
-    """The built-in dashboards."""
-    import os
-
-    from dashboards.page import run
-
-    secret = os.environ.get("COMMONWATT_ANALYST_PASSWORD", "")
-    _log()
-    asyncio.run(
-        _until_signalled(
-            lambda stop: run(clickhouse, password=secret, host=host, port=port, refresh_s=_seconds(refresh), stop=stop)
-        )
-    )
-
-
-@app.command(epilog="Example: commonwatt simulate --config demo.toml --port 9400")
-def simulate(
-    config: ConfigOption,
-    port: PortOption = 9400,
-    record: Annotated[Path | None, typer.Option(help="write what truly happened to this JSON file")] = None,
-    seed: Annotated[int, typer.Option(help="same seed, same events")] = 1,
-) -> None:
-    """The exporters of a simulated fabric (configuration as written by `demo`)."""
-    from collectors.simulator.serve import run
-
-    settings = load(config)
-    try:
-        asyncio.run(
-            _until_signalled(
-                lambda stop: run(settings, host="127.0.0.1", port=port, record=record, seed=seed, stop=stop)
-            )
-        )
-    except (OSError, ValueError) as error:
-        raise Mistake(f"simulate: {error}.") from error
+app.add_typer(roles)
 
 
 # ---- the book --------------------------------------------------------------------------------------------------------
@@ -248,26 +146,64 @@ def sql(
         sys.stdout.write(answer.decode())
 
 
-@app.command(epilog="Example: commonwatt check --data ./commonwatt-data")
+@app.command(epilog="Example: commonwatt check --data ./commonwatt-data --since 24h")
 def check(
     data: DataOption = None,
     config: MaybeConfig = None,
     clickhouse: ClickHouseOption = None,
+    user: UserOption = "default",
     json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
+    since: Annotated[
+        str | None, typer.Option(help="only this far back, such as 24h; default: everything", show_default=False)
+    ] = None,
+    every: Annotated[
+        str | None, typer.Option(help="repeat until stopped, such as 1m, and publish the state", show_default=False)
+    ] = None,
+    window: Annotated[str, typer.Option(help="with --every: how far back; once an hour everything")] = "2h",
+    kafka: KafkaOption = None,
+    metrics: MetricsOption = None,
 ) -> None:
     """Prove that the ledger tiles time and conserves time, energy, tokens and money."""
     from compose import check as audits
     from compose.access import book, is_at_rest
 
     settings = load(config) if config else None
+    if every is not None:
+        if json or since is not None:
+            raise Mistake("--every repeats the audits until it is stopped: leave out --json and --since, or --every.")
+        return _check_every(seconds(every), seconds(window), data, settings, clickhouse, user, kafka, metrics)
+    since_s = None if since is None else seconds(since)
     at_rest = is_at_rest(data, settings, clickhouse)
-    with book(data, settings, url=clickhouse) as client:
-        results = audits.run_checks(client, settings, at_rest=at_rest)
+    with book(data, settings, url=clickhouse, user=user) as client:
+        results = audits.run_checks(client, settings, at_rest=at_rest, since=audits.ago(since_s), again=not at_rest)
     if json:
         sys.stdout.write(audits.as_json(results) + "\n")
     else:
         audits.render(results, console)
-    raise typer.Exit(0 if all(result.passed for result in results) else 1)
+    raise typer.Exit(1 if audits.failed(results) else 0)
+
+
+def _check_every(
+    every_s: float,
+    window_s: float,
+    data: Path | None,
+    settings: Config | None,
+    clickhouse: str | None,
+    user: str,
+    kafka: str | None,
+    metrics: int | None,
+) -> None:
+    from compose.access import book
+    from compose.alerts import kafka_of
+    from compose.check_role import watch
+    from compose.metrics import served
+
+    url = kafka or kafka_of(data, settings)
+    log_to_stderr()
+    with served(metrics), book(data, settings, url=clickhouse, user=user) as client:
+        asyncio.run(
+            until_signalled(lambda stop: watch(client, settings, url, every_s=every_s, window_s=window_s, stop=stop))
+        )
 
 
 @app.command(epilog="Example: commonwatt alerts --follow")
@@ -286,7 +222,7 @@ def alerts(
         stream.show_open(client, console)
     if follow:
         url = kafka or stream.kafka_of(data, settings)
-        asyncio.run(_until_signalled(lambda stop: stream.follow(url, console, stop)))
+        asyncio.run(until_signalled(lambda stop: stream.follow(url, console, stop)))
 
 
 @app.command(epilog="Example: commonwatt doctor --config my.toml")
@@ -299,6 +235,7 @@ def doctor(config: ConfigOption, data: DataOption = None) -> None:
 
 dashboards = typer.Typer(help="Grafana dashboards, generated from the panel definitions.", no_args_is_help=True)
 app.add_typer(dashboards, name="dashboards")
+app.add_typer(quarantine, name="quarantine")
 
 
 @dashboards.command(epilog="Example: commonwatt dashboards build --folder ./grafana")
@@ -338,10 +275,12 @@ def _mistakes() -> tuple[type[Exception], ...]:
     """Errors whose text is written for the user. Imported late: most commands need few of them."""
     from clickhouse_connect.driver.exceptions import DatabaseError
 
+    from collectors.spool import SpoolError
     from compose.access import NoAnswer
     from compose.broker import BrokerError
     from compose.client import CannotConnect
     from compose.datadir import DataError
+    from compose.metrics import MetricsError
     from compose.migrate import CannotMigrate
     from compose.supervisor import RoleFailed
     from dashboards.page.server import PageError
@@ -352,8 +291,10 @@ def _mistakes() -> tuple[type[Exception], ...]:
         BrokerError,
         CannotConnect,
         DataError,
+        MetricsError,
         CannotMigrate,
         RoleFailed,
+        SpoolError,
         PageError,
         DatabaseError,
     )
@@ -363,38 +304,3 @@ def _words(error: Exception) -> str:
     """The text of an error; of one of ClickHouse's, its own words without those of the driver around them."""
     found = re.search(r"DB::Exception: (.*?)( \(version [^)]*\))?( \(for url [^)]*\))?$", str(error), re.DOTALL)
     return found[1] if found else str(error)
-
-
-async def _until_signalled(run: Callable[[asyncio.Event], Awaitable[None]]) -> None:
-    """Run until done; Ctrl-C and SIGTERM set the event."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    await run(stop)
-
-
-def _seconds(text: str) -> float:
-    try:
-        return duration_s(text)
-    except ValueError as error:
-        raise Mistake(str(error)) from None
-
-
-def _kafka(settings: Config, kafka: str | None) -> str:
-    from compose.broker import servers
-
-    url = kafka or (settings.kafka.url if settings.kafka else None)
-    if url is None:
-        raise Mistake("name a Kafka: --kafka URL, or a section [kafka] in the configuration.")
-    servers(url)
-    return url
-
-
-def _log() -> None:
-    """Roles write their log to stderr; the supervisor keeps it in a file."""
-    import logging
-
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for noisy in ("faust", "aiokafka", "mode"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -3,7 +3,9 @@
 FORMAT       version of the layout
 lock         held by the supervisor while it runs; names its process
 run.json     addresses of the running roles
+metrics.json where their metrics are, as Prometheus reads it (file_sd_configs)
 clickhouse/  the book
+spool/       what the collector has taken and Kafka has not
 log/         one file per role
 """
 
@@ -15,11 +17,17 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 FORMAT = 1
 DEFAULT_NAME = "commonwatt-data"
 MIN_FREE_BYTES = 500 * 1024 * 1024
 
+METRICS = "metrics."
+"""Begins the name of an address at which a role serves its metrics."""
+
+_ADDRESSES = "run.json"
+_SCRAPED = "metrics.json"
 _MIB = 1 << 20
 
 
@@ -38,15 +46,34 @@ class DataDir:
         return self.path / "clickhouse"
 
     @property
+    def spool(self) -> Path:
+        return self.path / "spool"
+
+    @property
     def logs(self) -> Path:
         return self.path / "log"
 
     def write_addresses(self, addresses: Mapping[str, str]) -> None:
-        """Say where the running roles can be reached: role -> URL. Replaced as a whole, never half written."""
-        text = json.dumps({"pid": os.getpid(), "addresses": dict(addresses)}, indent=2)
-        draft = self.path / "run.json.new"
-        draft.write_text(text + "\n")
-        draft.replace(self.path / "run.json")
+        """Say where the running roles can be reached: role -> URL; `metrics.ROLE` for its metrics."""
+        self._write(_ADDRESSES, {"pid": os.getpid(), "addresses": dict(addresses)})
+        # Not the label `role`: metrics about roles have it.
+        scraped = [
+            {"targets": [urlsplit(url).netloc], "labels": {"process": name.removeprefix(METRICS)}}
+            for name, url in addresses.items()
+            if name.startswith(METRICS)
+        ]
+        self._write(_SCRAPED, scraped)
+
+    def forget_addresses(self) -> None:
+        """Nothing runs here any more."""
+        for name in (_ADDRESSES, _SCRAPED):
+            (self.path / name).unlink(missing_ok=True)
+
+    def _write(self, name: str, content: object) -> None:
+        """Replaced as a whole, never half written."""
+        draft = self.path / f"{name}.new"
+        draft.write_text(json.dumps(content, indent=2) + "\n")
+        draft.replace(self.path / name)
 
 
 @contextlib.contextmanager
@@ -67,11 +94,12 @@ def held(path: Path | None, *, min_free_bytes: int = MIN_FREE_BYTES) -> Iterator
     try:
         _lock(folder, lock)
         (folder / "log").mkdir(exist_ok=True)
-        (folder / "run.json").unlink(missing_ok=True)
+        data = DataDir(folder)
+        data.forget_addresses()
         try:
-            yield DataDir(folder)
+            yield data
         finally:
-            (folder / "run.json").unlink(missing_ok=True)
+            data.forget_addresses()
     finally:
         os.close(lock)
 
@@ -93,7 +121,7 @@ def addresses(path: Path | None) -> dict[str, str] | None:
     if not _is_locked(folder):
         return None
     try:
-        found = json.loads((folder / "run.json").read_text())["addresses"]
+        found = json.loads((folder / _ADDRESSES).read_text())["addresses"]
     except (OSError, ValueError, KeyError):
         return {}
     return {str(role): str(url) for role, url in found.items()}

@@ -4,12 +4,25 @@ from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from prometheus_client import Metric
+from prometheus_client.core import GaugeMetricFamily
 
-from schemas.topics import BURN, PARTITIONS, TELEMETRY_GPU, TELEMETRY_TOKENS, UNIT_COSTS, USAGE_GPU, USAGE_TOKENS
+from compose.broker import BrokerError, servers
+from schemas.topics import (
+    AUDITS,
+    BURN,
+    PARTITIONS,
+    TELEMETRY_GPU,
+    TELEMETRY_TOKENS,
+    UNIT_COSTS,
+    USAGE_GPU,
+    USAGE_TOKENS,
+)
 from streams.app import GROUP
 
 # In the order of the data: a stage is caught up only once everything before it is.
-STAGES = (TELEMETRY_GPU, TELEMETRY_TOKENS, USAGE_GPU, USAGE_TOKENS, UNIT_COSTS, BURN)
+STAGES = (TELEMETRY_GPU, TELEMETRY_TOKENS, USAGE_GPU, USAGE_TOKENS, UNIT_COSTS, BURN, AUDITS)
 
 
 @dataclass(slots=True)
@@ -21,11 +34,17 @@ class Lag:
 
     @classmethod
     async def connect(cls, kafka: str) -> "Lag":
-        """Open the connections. kafka: `kafka://host:port,…`."""
-        servers = kafka.removeprefix("kafka://")
-        lag = cls(AIOKafkaConsumer(bootstrap_servers=servers), AIOKafkaAdminClient(bootstrap_servers=servers))
-        await lag.consumer.start()
-        await lag.admin.start()
+        """Open the connections. kafka: `kafka://host:port,…`. Raises BrokerError when nobody answers there."""
+        address = servers(kafka)
+        lag = cls(AIOKafkaConsumer(bootstrap_servers=address), AIOKafkaAdminClient(bootstrap_servers=address))
+        try:
+            await lag.consumer.start()
+            await lag.admin.start()
+        except (KafkaError, OSError) as error:
+            await lag.close()
+            raise BrokerError(
+                f"The Kafka at {kafka} does not answer ({error}): start it, or correct the URL."
+            ) from None
         return lag
 
     async def close(self) -> None:
@@ -49,3 +68,14 @@ class Lag:
     async def total(self) -> int:
         """Messages of all stages together."""
         return sum([await self.messages(topic) for topic in STAGES])
+
+    async def metrics(self) -> list[Metric]:
+        """The same by topic, for Prometheus."""
+        family = GaugeMetricFamily(
+            "commonwatt_group_lag_messages",
+            "Messages of a topic that the workers together have not acknowledged, as the broker knows.",
+            labels=["topic"],
+        )
+        for topic in STAGES:
+            family.add_metric([topic], await self.messages(topic))
+        return [family]

@@ -3,32 +3,41 @@
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
+from aiokafka.errors import KafkaError
 from clickhouse_connect.driver.client import Client
-from rich.console import Console
+from clickhouse_connect.driver.exceptions import ClickHouseError
+from rich.console import Console, RenderableType
 from rich.live import Live
+from rich.text import Text
 
 from collectors.simulator import toml_file
 from collectors.simulator.scale import expand
-from compose import datadir, reference_tables, summary
+from collectors.spool import opened
+from compose import datadir, metrics, reference_tables, summary
 from compose.access import password
 from compose.broker import create_topics, free_port, is_ready
 from compose.client import connect
 from compose.lag import Lag
 from compose.migrate import migrate
-from compose.supervisor import Role, RoleFailed, Supervisor
+from compose.supervisor import Ready, Role, RoleFailed, Supervisor
 from schemas.config import Config
 
 SHOWN_EVERY_S = 1.0  # on a terminal
 PRINTED_EVERY_S = 20.0  # into a file or a pipe
 DRAIN_S = 60.0
+NOTICED_S = 1.0  # a role that has ended is heard of within this time, and explains what else goes wrong
+CHECKED_EVERY = "1m"  # the audits
 FINAL_TITLE = "What was metered"
+_BROKER_LOSS = "The embedded broker keeps messages in memory: those that were not stored yet are lost with it."
+_AWAY = (ClickHouseError, KafkaError, OSError)  # what the book and the broker raise while they are not there
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,30 +54,36 @@ class Plan:
     clickhouse_port: int
     simulate_gpus: int | None = None
     """Not None: the targets are those of the simulated fabric, with this many GPUs."""
+    metrics_port: int = 0
+    """Of this process; each role gets a free one."""
 
 
 async def run(plan: Plan, console: Console, stop: asyncio.Event) -> None:
     """Start everything, show what happens until `stop` or the time is over, end in order.
 
-    Raises RoleFailed when a role ends by itself, DataError, BrokerError or CannotConnect when one cannot begin.
+    Raises RoleFailed when a role is given up, DataError, BrokerError, MetricsError or CannotConnect when one cannot
+    begin.
     """
     for port, option in ((plan.page_port, "--page-port"), (plan.clickhouse_port, "--clickhouse-port")):
         _check_port(port, option)
-    with datadir.held(plan.data) as folder:
-        async with Supervisor(folder.logs) as roles:
-            await _Platform(plan, folder, roles, console).run(stop)
+    with datadir.held(plan.data) as folder, metrics.served(plan.metrics_port) as url:
+        async with Supervisor(folder.logs, lambda line: console.print(line, soft_wrap=True)) as roles:
+            platform = _Platform(plan, folder, roles, console)
+            platform.addresses[f"{datadir.METRICS}up"] = str(url)
+            await platform.run(stop)
 
 
 class _Platform:
     def __init__(self, plan: Plan, folder: datadir.DataDir, roles: Supervisor, console: Console) -> None:
+        self.addresses: dict[str, str] = {}
         self._plan = plan
         self._folder = folder
         self._roles = roles
         self._console = console
         self._config = plan.config
         self._config_file = plan.config_file
-        self._addresses: dict[str, str] = {}
         self._samples = (0.0, 0)
+        self._ports: set[int] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
         started = time.monotonic()
@@ -78,11 +93,30 @@ class _Platform:
             await self._start_simulator(self._plan.simulate_gpus)
         reference_tables.store(client, self._config)
         await self._start_agents(kafka)
-        self._folder.write_addresses(self._addresses)
+        self._folder.write_addresses(self.addresses)
         self._console.print(f"everything is up after {time.monotonic() - started:.1f} s; logs in {self._folder.logs}")
-        async with _connected(kafka) as lag:
-            await self._show_until(stop, client, lag)
-            await self._finish(client, lag)
+        await self._watched(self._show_and_finish(stop, client, kafka))
+
+    async def _watched(self, work: Coroutine[None, None, None]) -> None:
+        """Do the work while roles that end are started again. Raises RoleFailed when one is given up."""
+        over = asyncio.Event()
+        watching = asyncio.create_task(self._roles.watch(over))
+        working = asyncio.create_task(work)
+        try:
+            await asyncio.wait({watching, working}, return_when=asyncio.FIRST_COMPLETED)
+            if not watching.done() and working.exception() is not None:
+                await asyncio.wait({watching}, timeout=NOTICED_S)
+            if watching.done():
+                await watching
+            await working
+        except RoleFailed as error:
+            if error.role == "broker":
+                raise RoleFailed("broker", f"{error} {_BROKER_LOSS}") from None
+            raise
+        finally:
+            over.set()
+            working.cancel()
+            await asyncio.gather(watching, working, return_exceptions=True)
 
     # ---- starting --------------------------------------------------------------------------------------------------
 
@@ -91,11 +125,11 @@ class _Platform:
             kafka = self._config.kafka
             await create_topics(kafka.url, replication_factor=kafka.replication_factor)
             return self._config.kafka.url
-        port = free_port()
+        port = self._free_port()
         url = f"kafka://127.0.0.1:{port}"
-        await self._roles.start(_role("broker", "--port", port, ready=lambda: is_ready(url)))
+        await self._roles.start(self._role("broker", "--port", port, ready=lambda: is_ready(url)))
         await create_topics(url)
-        self._addresses["kafka"] = url
+        self.addresses["kafka"] = url
         return url
 
     async def _start_clickhouse(self) -> Client:
@@ -104,71 +138,94 @@ class _Platform:
             client = connect(settings.url, settings.user, password(), None)
             self._clickhouse = (settings.url, settings.user)
         else:
-            port = self._plan.clickhouse_port or free_port()
+            port = self._plan.clickhouse_port or self._free_port()
             url = f"http://127.0.0.1:{port}"
             arguments = ("--data", self._folder.clickhouse, "--port", port)
-            await self._roles.start(_role("clickhouse", *arguments, ready=lambda: _answers(f"{url}/ping")))
+            role = self._role("clickhouse", *arguments, ready=lambda: _answers(f"{url}/ping"), restarted=True)
+            await self._roles.start(role)
             client = connect(url, password=password(), database=None)
-            self._addresses["clickhouse"] = url
+            self.addresses["clickhouse"] = url
             self._clickhouse = (url, "default")
         migrate(client)
         client.close()
         return connect(*self._clickhouse, password())
 
     async def _start_simulator(self, gpus: int) -> None:
-        port = free_port()
+        port = self._free_port()
         url = f"http://127.0.0.1:{port}"
         self._config = expand(self._config, gpus=gpus, base_url=url)
         self._config_file = self._folder.path / "demo.toml"
         self._config_file.write_text(toml_file.dumps(self._config), encoding="utf-8")
         arguments = ("--config", self._config_file, "--port", port, "--record", self._folder.path / "record.json")
         target = self._config.cluster[0].target[0].urls[0]
-        await self._roles.start(_role("simulate", *arguments, ready=lambda: _listens(target)))
+        await self._roles.start(self._role("simulate", *arguments, ready=lambda: _listens(target)))
 
     async def _start_agents(self, kafka: str) -> None:
         clickhouse, user = self._clickhouse
         common = ("--config", self._config_file, "--kafka", kafka)
         book = ("--clickhouse", clickhouse, "--user", user)
-        await self._roles.start(_role("worker", *common, *book))
-        await self._roles.start(_role("collect", *common))
-        port = self._plan.page_port or free_port()
+        await self._roles.start(self._role("worker", *common, *book, restarted=True))
+        await self._roles.start(self._role("collect", *common, "--spool", self._folder.spool, restarted=True))
+        port = self._plan.page_port or self._free_port()
         url = f"http://127.0.0.1:{port}"
         arguments = ("--clickhouse", clickhouse, "--port", port)
-        await self._roles.start(_role("page", *arguments, ready=lambda: _answers(f"{url}/healthz")))
-        self._addresses["page"] = url
+        await self._roles.start(
+            self._role("page", *arguments, ready=lambda: _answers(f"{url}/healthz"), restarted=True)
+        )
+        self.addresses["page"] = url
+        await self._roles.start(self._role("check", "--every", CHECKED_EVERY, *common, *book, restarted=True))
+
+    def _role(self, name: str, *arguments: object, ready: Ready | None = None, restarted: bool = False) -> Role:
+        """One of our own commands, with its metrics on a port that stays the same when it is started again."""
+        port = self._free_port()
+        self.addresses[f"{datadir.METRICS}{name}"] = f"http://127.0.0.1:{port}/metrics"
+        words = [sys.executable, "-m", "compose", name, *arguments, "--metrics", port]
+        return Role(name, [str(word) for word in words], ready, restarted=restarted)
+
+    def _free_port(self) -> int:
+        """One that was not given away already: a role listens only some time after it got its port."""
+        while (port := free_port()) in self._ports:
+            pass
+        self._ports.add(port)
+        return port
 
     # ---- showing ---------------------------------------------------------------------------------------------------
 
+    async def _show_and_finish(self, stop: asyncio.Event, client: Client, kafka: str) -> None:
+        """Show the summary until it is time to end, then end in order."""
+        async with _connected(kafka) as lag:
+            with metrics.asked(lag.metrics):
+                await self._show_until(stop, client, lag)
+                await self._finish(client, lag)
+
     async def _show_until(self, stop: asyncio.Event, client: Client, lag: Lag) -> None:
-        """Show the summary until it is time to end. Raises RoleFailed when a role ends."""
-        over = asyncio.Event()
-        watching = asyncio.create_task(self._roles.watch(over))
         stopping = asyncio.create_task(stop.wait())
         showing = asyncio.create_task(self._show(client, lag))
         try:
-            await asyncio.wait(
-                {watching, stopping, showing}, timeout=self._plan.for_s, return_when=asyncio.FIRST_COMPLETED
-            )
-            if watching.done():
-                await watching
+            await asyncio.wait({stopping, showing}, timeout=self._plan.for_s, return_when=asyncio.FIRST_COMPLETED)
             if showing.done():
                 await showing
         finally:
-            over.set()
             for task in (stopping, showing):
                 task.cancel()
-            await asyncio.gather(watching, stopping, showing, return_exceptions=True)
+            await asyncio.gather(stopping, showing, return_exceptions=True)
 
     async def _show(self, client: Client, lag: Lag) -> None:
-        title = f"Commonwatt · page {self._addresses['page']}"
         if not self._console.is_terminal:
             while True:
                 await asyncio.sleep(PRINTED_EVERY_S)
-                summary.show(self._console, await self._read(client, lag), self._config, title)
+                self._console.print(await self._picture(client, lag))
         with Live(console=self._console, screen=False, auto_refresh=False) as live:
             while True:
-                live.update(summary.render(await self._read(client, lag), self._config, title), refresh=True)
+                live.update(await self._picture(client, lag), refresh=True)
                 await asyncio.sleep(SHOWN_EVERY_S)
+
+    async def _picture(self, client: Client, lag: Lag) -> RenderableType:
+        title = f"Commonwatt · page {self.addresses['page']}"
+        try:
+            return summary.render(await self._read(client, lag), self._config, title)
+        except _AWAY as error:  # it is being started again, or its owner is asked for
+            return Text(f"{title}\nno figures at the moment: {_first_line(error)}")
 
     async def _read(self, client: Client, lag: Lag) -> summary.Summary:
         figures = await asyncio.to_thread(summary.read, client)
@@ -179,7 +236,7 @@ class _Platform:
             figures.samples_per_s = (figures.samples - before) / (now - before_s)
         self._samples = (now, figures.samples)
         figures.addresses = {
-            "page": self._addresses["page"],
+            "page": self.addresses["page"],
             "SQL": f'{self._clickhouse[0]} (user analyst), or: commonwatt sql "SELECT …"',
         }
         return figures
@@ -189,15 +246,33 @@ class _Platform:
     async def _finish(self, client: Client, lag: Lag) -> None:
         """Stop collecting, wait until everything that was collected is in the book, say what it is."""
         self._console.print("stopping: no more scrapes; waiting until everything is stored …")
-        await self._roles.stop_one("collect")
-        deadline = time.monotonic() + DRAIN_S
-        while await lag.total():
-            if time.monotonic() > deadline:
-                raise RoleFailed("worker", f"the worker did not catch up within {DRAIN_S:g} s: its log says why.")
-            await asyncio.sleep(0.2)
-        figures = await asyncio.to_thread(summary.read, client)
+        status = await self._roles.stop_one("collect")
+        with opened(self._folder.spool) as spool:
+            waiting = spool.messages
+        try:
+            async with asyncio.timeout(DRAIN_S):
+                figures = await self._drained(client, lag)
+        except TimeoutError:
+            text = f"not everything was stored within {DRAIN_S:g} s: the logs in {self._folder.logs} say why."
+            raise RoleFailed("worker", text) from None
         summary.show(self._console, figures, self._config, FINAL_TITLE)
         client.close()
+        if waiting:
+            kept = f"{waiting} messages wait in {self._folder.spool}: Kafka did not take them, the next run sends them."
+            self._console.print(kept, style="yellow", soft_wrap=True)
+        if status not in (0, -signal.SIGTERM):  # SIGTERM: it had not begun
+            text = (
+                f"the collector did not end in good order (exit status {status}): {self._folder.logs / 'collect.log'}"
+            )
+            raise RoleFailed("collect", f"{text} says why.")
+
+    async def _drained(self, client: Client, lag: Lag) -> summary.Summary:
+        """The figures once nothing is left to be stored."""
+        while True:
+            with contextlib.suppress(*_AWAY):
+                if not await lag.total():
+                    return await asyncio.to_thread(summary.read, client)
+            await asyncio.sleep(0.2)
 
 
 def _check_port(port: int, option: str) -> None:
@@ -208,11 +283,6 @@ def _check_port(port: int, option: str) -> None:
         reason = os.strerror(error.errno) if error.errno else str(error)
         text = f"Port {port} on 127.0.0.1 cannot be used ({reason}): choose another with {option}, or 0."
         raise RoleFailed(option, text) from None
-
-
-def _role(name: str, *arguments: object, ready: Callable[[], Awaitable[bool]] | None = None) -> Role:
-    command = [sys.executable, "-m", "compose", name, *(str(argument) for argument in arguments)]
-    return Role(name, command, ready)
 
 
 @contextlib.asynccontextmanager
@@ -242,3 +312,7 @@ async def _listens(url: str) -> bool:
         return False
     writer.close()
     return True
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -19,7 +19,7 @@ from schemas.prices import effective_end
 Row = tuple[object, ...]
 
 COLUMNS = {
-    "clusters": ("id", "name", "operator", "country", "region", "pue"),
+    "clusters": ("id", "name", "operator", "country", "region", "pue", "max_gap_s"),
     "deployments": ("id", "cluster", "model", "agreement", "shared"),
     "prices": (
         "id", "cluster", "gpu_model", "basis", "currency", "capex", "lifetime_years", "opex_per_gpu_hour",
@@ -71,6 +71,8 @@ def _entry(table: str, row: Row) -> dict[str, object]:
     named = zip(COLUMNS[table], row, strict=True)
     entry = {name: str(value) if isinstance(value, Decimal) else value for name, value in named}
     match table:
+        case "clusters":
+            entry["max_gap"] = entry.pop("max_gap_s")
         case "deployments":
             entry["match"] = _NO_DEVICE
         case "programmes":
@@ -83,7 +85,10 @@ def _entry(table: str, row: Row) -> dict[str, object]:
 def _rows(config: Config) -> dict[str, list[Row]]:
     return {
         "clusters": [
-            (cluster.id, cluster.name, cluster.operator, cluster.country, cluster.region, _decimal(cluster.pue))
+            (
+                cluster.id, cluster.name, cluster.operator, cluster.country, cluster.region, _decimal(cluster.pue),
+                cluster.max_gap_s,
+            )
             for cluster in config.cluster
         ],
         "deployments": [

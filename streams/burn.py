@@ -14,6 +14,7 @@ from streams.context import MS, Context, Rejected
 from streams.intake import Intake
 from streams.metering.columns import decimals
 from streams.metering.intervals import MINUTE_MS
+from streams.metrics import STATE_AGE
 
 
 class BurnAgent:
@@ -64,6 +65,8 @@ class BurnAgent:
         await asyncio.to_thread(context.book.insert, "subsidy_burn_store", _rows(states))
         await context.set_aside(rejected)
         await context.publish(BURN, [(state.agreement, state) for state in states])
+        for state in states:
+            STATE_AGE.saw(self.name, state.ts_ms)
 
 
 def _rows(states: Sequence[Burn]) -> pa.Table:

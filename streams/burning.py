@@ -44,6 +44,9 @@ class Burning:
         self._currency = {programme.id: programme.currency for programme in config.programme}
         self._accounts = {agreement.id: _Account() for agreement in config.agreement}
         self._versions: dict[tuple[str, int], int] = {}
+        self._reached_ms: dict[str, int] = {}
+        """Moment of the latest state of each agreement. It never goes back: the book, of which no end is known within a
+        minute, is taken to reach the minute's end, and of two states of one moment the later one holds."""
         self.window_start_ms = 0
         """Minutes before this moment are one sum; a change to one of them asks for `load` again."""
 
@@ -109,11 +112,13 @@ class Burning:
         cap = None if agreement.cap is None else to_nano(agreement.cap)
         rate = self._per_hour(account, newest_ms, lambda minute: minute.subsidy_nano)
         spent = accrued if cap is None else min(accrued, cap)
+        ends = [minute.end_ms for minute in account.minutes.values()]
+        reached_ms = self._reached_ms[agreement_id] = max(*ends, self._reached_ms.get(agreement_id, 0))
         return Burn(
             programme=agreement.programme,
             agreement=agreement_id,
             minute_ms=newest_ms,
-            ts_ms=max(minute.end_ms for minute in account.minutes.values()),
+            ts_ms=reached_ms,
             spent_nano=spent,
             accrued_nano=accrued,
             cap_nano=cap,

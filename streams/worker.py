@@ -2,28 +2,35 @@
 
 import asyncio
 import logging
-from typing import Any
+import os
+from typing import Any, cast
 
 from aiokafka.errors import KafkaConnectionError
 from clickhouse_connect.driver.client import Client
 
 from schemas.config import Config
 from streams.alerts import AlertsAgent
-from streams.app import create_app, hold
+from streams.app import create_app, hold, until_reached
 from streams.book import Book
 from streams.burn import BurnAgent
+from streams.consumer import SafeConsumer
 from streams.context import Context
 from streams.intake import Intake
 from streams.meter import Meter
+from streams.metrics import REBALANCES
 from streams.reference import Reference
 from streams.tokens import Tokens
 from streams.unit_cost import UnitCostAgent
+from streams.vitals import shown
 
 log = logging.getLogger(__name__)
 
 METER_LINGER_S = 0.5  # rows are readable about this long after a sample arrives; shorter makes smaller parts
 ECONOMICS_LINGER_S = 0.3
-DRAIN_S = 20.0
+START_S = 60.0  # for Kafka to be there: a worker may come back before its brokers do
+# Together less than what a supervisor allows between SIGTERM and SIGKILL.
+DRAIN_S = 12.0
+LEAVE_S = 5.0
 
 
 class WorkerFailed(RuntimeError):
@@ -36,6 +43,8 @@ class Worker:
     def __init__(self, config: Config, kafka: str, client: Client) -> None:
         self._kafka = kafka
         self.app = create_app(kafka)
+        self.consumer: SafeConsumer | None = None
+        """Once partitions were assigned. (Asking the app for it would make it, too early and anywhere.)"""
         self.context = Context(self.app, Book(client), config, Reference(config))
         self.alerts = AlertsAgent(self.context)
         self.intakes: list[Intake[Any]] = []
@@ -47,18 +56,41 @@ class Worker:
         self.app.on_partitions_assigned.connect(self._on_assigned)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set, then finish what is held. Raises WorkerFailed when anything breaks."""
-        self.app.finalize()
+        """Work until `stop` is set, then finish what is held. Raises WorkerFailed when anything breaks.
+
+        Kafka may lose nodes or be away meanwhile. When it is away in the end, this ends the process.
+        """
+        stopping = asyncio.create_task(stop.wait(), name="stop")
         try:
+            await self._start(stopping)
+            if not stopping.done():
+                await self._work(stopping)
+        except WorkerFailed as failed:
+            await self._leave(failed)
+            raise
+        finally:
+            stopping.cancel()
+        await self._leave(None)
+
+    async def _start(self, stopping: "asyncio.Task[Any]") -> None:
+        reaching = asyncio.create_task(until_reached(self._kafka, START_S), name="reach Kafka")
+        await asyncio.wait({reaching, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not reaching.done():
+            reaching.cancel()
+            return
+        try:
+            await reaching
+            self.app.finalize()
             await self.app.start()
         except KafkaConnectionError as away:
             raise WorkerFailed(f"the Kafka at {self._kafka} cannot be reached: start it, or correct the URL") from away
+
+    async def _work(self, stopping: "asyncio.Task[Any]") -> None:
         tasks: list[asyncio.Task[Any]] = [
             asyncio.create_task(intake.run(), name=intake.name) for intake in self.intakes
         ]
         tasks.append(asyncio.create_task(self.alerts.watch(), name="watch alerts"))
         ended = asyncio.create_task(self.app.wait_until_stopped(), name="faust")
-        stopping = asyncio.create_task(stop.wait(), name="stop")
         try:
             await asyncio.wait({*tasks, ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
             for task in tasks:
@@ -68,11 +100,20 @@ class Worker:
                 raise WorkerFailed(f"the Faust app stopped: {self.app.crash_reason}")
             await self._drain()
         finally:
-            for task in (*tasks, stopping):
+            self.context.book.give_up()  # a thread that waits for an absent ClickHouse would outlive the agents
+            for task in (*tasks, ended):
                 task.cancel()
-            await asyncio.gather(*tasks, stopping, return_exceptions=True)
-            await self.app.stop()
-            ended.cancel()
+            await asyncio.gather(*tasks, ended, return_exceptions=True)
+
+    async def _leave(self, failed: WorkerFailed | None) -> None:
+        """Stop the app, which says goodbye to Kafka. Where nobody answers Faust tries for ever: the process ends."""
+        try:
+            async with asyncio.timeout(LEAVE_S):
+                await self.app.stop()
+        except TimeoutError:
+            log.error("left without a goodbye, for Kafka does not answer%s", f"; {failed}" if failed else "")
+            logging.shutdown()
+            os._exit(1 if failed else 0)
 
     async def _drain(self) -> None:
         """Store and commit what has been taken in."""
@@ -93,6 +134,8 @@ class Worker:
             intake.rebalance()
 
     async def _on_assigned(self, *app_and_partitions: Any, **_: Any) -> None:
+        REBALANCES.inc()
+        self.consumer = cast(SafeConsumer, self.app.consumer)
         topics: dict[str, list[int]] = {}
         for topic, partition in sorted(app_and_partitions[1]):
             topics.setdefault(topic, []).append(partition)
@@ -101,4 +144,6 @@ class Worker:
 
 async def run(config: Config, kafka: str, client: Client, *, stop: asyncio.Event) -> None:
     """Run one worker until `stop` is set."""
-    await Worker(config, kafka, client).run(stop)
+    worker = Worker(config, kafka, client)
+    with shown(worker):
+        await worker.run(stop)

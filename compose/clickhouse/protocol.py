@@ -149,6 +149,10 @@ def _refuse(statement: sql.Statement) -> None:
         raise ClickHouseError.of(
             errors.INTO_OUTFILE_NOT_ALLOWED, "INTO OUTFILE and FROM INFILE are not allowed: send data over HTTP."
         )
+    if statement.reads_input:
+        raise ClickHouseError.of(
+            errors.NOT_IMPLEMENTED, "The function input is not supported here: insert the data, then select from them."
+        )
     if statement.verb in ("SET", "USE") or (statement.verb, statement.second) == ("CREATE", "TEMPORARY"):
         raise ClickHouseError.of(
             errors.NOT_IMPLEMENTED,

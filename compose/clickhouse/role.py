@@ -11,6 +11,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from compose import metrics
 from compose.clickhouse.engine import DataInUse, Engine
 from compose.clickhouse.errors import ClickHouseError
 from compose.clickhouse.protocol import Passwords
@@ -65,7 +66,8 @@ async def serve(data: Path, host: str, port: int, limits: Limits, passwords: Pas
         await web.SockSite(runner, listener).start()
         address = listener.getsockname()
         print(f"listening on http://{address[0]}:{address[1]}", flush=True)
-        await stop.wait()
+        with metrics.asked(server.metrics):
+            await stop.wait()
         asyncio.get_running_loop().call_later(_STOP_S, server.end_statements)
         await runner.cleanup()
         await server.close()

@@ -1,21 +1,23 @@
 """ClickHouse's HTTP interface on the embedded engine.
 
 Differs from a ClickHouse server in this, each with a clear error where it matters: no sessions (SET, USE, temporary
-tables), no `compress=1` block compression, no external tables, users `default` and `analyst` only, query ids are not
-those in system tables. Rows of an INSERT in a format are stored when the whole body has arrived, never before.
+tables), no `compress=1` block compression, no external tables, no function `input`, users `default` and `analyst` only,
+query ids are not those in system tables. Rows of an INSERT in a format are stored when the whole body has arrived,
+never before.
 """
 
 import asyncio
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from aiohttp import BodyPartReader, web
+from prometheus_client import Metric
 
-from compose.clickhouse import codec, protocol, settings
+from compose.clickhouse import codec, metrics, protocol, settings
 from compose.clickhouse.engine import Answer, Call, Engine, Summary
 from compose.clickhouse.errors import NOT_IMPLEMENTED, ClickHouseError
 from compose.clickhouse.protocol import Passwords, Request
@@ -67,6 +69,11 @@ class Server:
         for pool in (self._writes, self._reads, self._control):
             await asyncio.to_thread(pool.shutdown)
 
+    async def metrics(self) -> list[Metric]:
+        """What Prometheus wants to know and has to be looked up."""
+        parts = await asyncio.wrap_future(self._control.submit(self._engine.parts))
+        return metrics.storage(self._engine.folder, self._limits.reserve_bytes, parts)
+
     async def _ping(self, _: web.Request) -> web.Response:
         return web.Response(text="Ok.\n", headers=self._headers(""))
 
@@ -84,16 +91,25 @@ class Server:
             request = await self._with_body(http, request)
             call, data = protocol.read(request, role, query_id, self._limits.request_bytes)
             if data is not None:
-                insert = self._writes.submit(self._engine.insert, call, data)
-                # Shielded: a body that has arrived is stored, whether or not the client waits for the answer.
-                summary = await asyncio.shield(asyncio.wrap_future(insert))
+                with metrics.QUERY_SECONDS.labels("insert").time():
+                    insert = self._writes.submit(self._insert, call, data)
+                    # Shielded: a body that has arrived is stored, whether or not the client waits for the answer.
+                    summary = await asyncio.shield(asyncio.wrap_future(insert))
                 return web.Response(headers=self._headers(query_id, summary))
             if call.statement.verb in _READING:
-                async with self._slots[role]:
-                    return await self._answer(http, call, protocol.encoding_of(request), self._reads)
-            return await self._answer(http, call, protocol.encoding_of(request), self._writes)
+                with metrics.QUERY_SECONDS.labels("read").time():
+                    async with self._slots[role]:
+                        return await self._answer(http, call, protocol.encoding_of(request), self._reads)
+            with metrics.QUERY_SECONDS.labels("write").time():
+                return await self._answer(http, call, protocol.encoding_of(request), self._writes)
         except ClickHouseError as error:
-            return self._failure(query_id, error)
+            return self._failure(query_id, self._engine.explained(error))
+
+    def _insert(self, call: Call, data: Iterable[bytes]) -> Summary:
+        summary = self._engine.insert(call, data)
+        metrics.INSERTED_ROWS.inc(summary.written_rows)
+        metrics.INSERTED_BYTES.inc(summary.written_bytes)
+        return summary
 
     async def _with_body(self, http: web.Request, request: Request) -> Request:
         """Read the body. Raises ClickHouseError when it is too large or has a form this server does not know."""
@@ -132,6 +148,7 @@ class Server:
                 if piece:
                     await response.write(piece)
         except ClickHouseError as error:
+            metrics.ERRORS.labels(str(error.code)).inc()
             await response.write(packer.pack([_late(str(error), tag)], last=True))
             if http.transport is not None:
                 http.transport.close()  # the answer must not look complete
@@ -157,6 +174,7 @@ class Server:
         return headers
 
     def _failure(self, query_id: str, error: ClickHouseError) -> web.Response:
+        metrics.ERRORS.labels(str(error.code)).inc()
         text = str(error)
         if "(version " not in text:
             text = f"{text} (version {self._engine.version})"

@@ -30,6 +30,9 @@ class Limits:
     """Body of one request, as sent and again as unpacked."""
     result_bytes: int = GIB
     """Result that a format forces to be built whole before it is sent (Arrow file, JSON, Parquet, Pretty)."""
+    reserve_bytes: int = 256 * MIB
+    """Free on the disk. With less no rows are taken, so that merges and requests under way still find room: each of
+    the latter is at most as large as `request_bytes`."""
     concurrent_reads: int = 8
     concurrent_analysts: int = 3
     """Of those, read-only users together, one thread each. A machine of two cores keeps half a core for inserts."""
@@ -104,6 +107,7 @@ def _config(limits: Limits) -> str:
                     "fsync_after_insert": 1,
                     "fsync_part_directory": 1,
                     "min_rows_to_fsync_after_merge": 1,
+                    "min_free_disk_bytes_to_perform_insert": limits.reserve_bytes,
                 },
             }
         }

@@ -87,8 +87,12 @@ class Statement:
     data_start: int | None = None
     """INSERT with data in a format: where the data begins. Then `head_end` is where FORMAT begins."""
     head_end: int = 0
+    source_at: int = 0
+    """Where in such an INSERT the source of the data could be named: before SETTINGS, else where FORMAT begins."""
     touches_files: bool = False
     """INTO OUTFILE or FROM INFILE: files of the client, which over HTTP is somewhere else."""
+    reads_input: bool = False
+    """INSERT of a SELECT from `input`: the data in the body go through the SELECT."""
     sub_totals: bool = False
     """WITH TOTALS or extremes: a result of more than one part."""
 
@@ -112,11 +116,16 @@ def _keyword(token: Token) -> str:
 
 def _read_insert(text: bytes, second: str) -> Statement:
     depth = 0
+    settings: Token | None = None
     previous: Token | None = None
     for token in tokens(text):
         if previous is not None and previous.is_word(b"FORMAT") and token.kind is Kind.WORD and depth == 0:
-            name = token.text.decode()
-            return Statement("INSERT", second, name, _data_start(text, token.end), previous.start)
+            name, source = token.text.decode(), settings or previous
+            return Statement("INSERT", second, name, _data_start(text, token.end), previous.start, source.start)
+        if depth == 0 and token.is_word(b"SELECT", b"WITH"):
+            return Statement("INSERT", second, reads_input=_calls_input(text[token.end :]))
+        if depth == 0 and token.is_word(b"SETTINGS"):
+            settings = token
         if token.kind is Kind.OTHER:
             depth += {b"(": 1, b")": -1}.get(token.text, 0)
         if depth == 0 and token.is_word(b"VALUES"):
@@ -125,6 +134,13 @@ def _read_insert(text: bytes, second: str) -> Statement:
             return Statement("INSERT", second, touches_files=True)
         previous = token
     return Statement("INSERT", second)
+
+
+def _calls_input(text: bytes) -> bool:
+    following = tokens(text)
+    return any(
+        token.is_word(b"INPUT") and (bracket := next(following, None)) and bracket.text == b"(" for token in following
+    )
 
 
 def _data_start(text: bytes, position: int) -> int:

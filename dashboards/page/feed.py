@@ -10,10 +10,18 @@ from urllib.parse import urlsplit
 import clickhouse_connect
 from aiohttp import ClientError
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
+from prometheus_client import Counter, Histogram
 
 DATABASE = "commonwatt"
 AT_ONCE = 8  # statements in flight: a page of fifteen panels must not crowd out the worker's inserts
 PATIENCE_S = 30.0
+
+QUERY_SECONDS = Histogram(
+    "commonwatt_page_query_seconds",
+    "Time that ClickHouse took for a statement of the page, the wait for a free place included.",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5, 10, 30),
+)
+QUERY_ERRORS = Counter("commonwatt_page_query_errors_total", "Statements of the page that got no answer.")
 
 
 class QueryFailed(Exception):
@@ -81,6 +89,10 @@ class Feed:
             await self._client.close()
 
     async def _query(self, sql: str) -> Table:
+        with QUERY_ERRORS.count_exceptions(QueryFailed), QUERY_SECONDS.time():
+            return await self._answer(sql)
+
+    async def _answer(self, sql: str) -> Table:
         try:
             async with self._slots, asyncio.timeout(PATIENCE_S):
                 client = await self._connect()

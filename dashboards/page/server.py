@@ -11,8 +11,9 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import PlainTextResponse
+from nicegui import Client, ui
 from nicegui import app as pages
-from nicegui import ui
+from prometheus_client import Gauge
 from starlette.types import ASGIApp
 
 from dashboards.boards import BY_UID, DASHBOARDS
@@ -21,6 +22,9 @@ from dashboards.page.frame import not_found
 from dashboards.page.state import State
 from dashboards.page.view import Board
 from dashboards.units import Lang
+
+VIEWERS = Gauge("commonwatt_page_viewers", "Browser windows that show the page.")
+VIEWERS.set_function(lambda: sum(client.has_socket_connection for client in list(Client.instances.values())))
 
 PARTING_S = 2.0  # open pages get this long to be told that the server goes away
 

@@ -61,6 +61,8 @@ MISTAKES = {
         f"commonwatt: {PORT_TAKEN} with --page-port, or 0",
     "up --config {sound.toml} --data {fresh} --page-port 0 --clickhouse-port {taken}":
         f"commonwatt: {PORT_TAKEN} with --clickhouse-port, or 0",
+    "up --config {sound.toml} --data {measured} {ports} --metrics {taken}":
+        r"commonwatt: Port {taken} on 127\.0\.0\.1 cannot be used for metrics \(Address already in use\): choose ",
     "broker --port {taken}":
         f"broker: {PORT_TAKEN} port",
     "clickhouse --data {fresh} --port {taken}":
@@ -77,6 +79,14 @@ MISTAKES = {
         r"commonwatt: The data folder \S*/used is in use by process {pid}: stop it, or choose another folder",
     "up --config {sound.toml} --data {foreign} {ports}":
         r"commonwatt: \S*/foreign is neither empty nor a data folder of Commonwatt: choose another",
+    "collect --config {sound.toml} --kafka kafka://{nobody} --spool {foreign}":
+        r"commonwatt: \S*/foreign is neither empty nor a spool of Commonwatt: choose another folder with --spool",
+    "collect --config {sound.toml} --kafka kafka://{nobody} --spool {fresh} --spool-limit lots":
+        'commonwatt: "lots" is not a size; write for example "4GiB" or "500MB"',
+    "collect --config {sound.toml} --kafka kafka://{nobody} --spool {fresh} --spool-limit 1MB":
+        'commonwatt: --spool-limit "1MB" is too little: allow 64MiB or more',
+    "collect --config {sound.toml} --kafka kafka://{nobody} --spool {fresh} --collector ../mine":
+        'commonwatt: --collector "../mine" cannot be a name: use letters, digits',
     "sql 'SELECT 1' --data {used}":
         r"commonwatt: Commonwatt on \S*/used is still starting: try again",
     "sql 'SELECT 1' --data {nowhere}":
@@ -141,7 +151,10 @@ def mistakes(
     for name, text in FILES.items():
         (place / name).write_text(text)
     (place / "at_book.toml").write_text(f'[clickhouse]\nurl = "{clickhouse_server.url}"\n{CLUSTER}')
-    names |= {name: str(place / name) for name in ("fresh", "begun", "later", "used", "foreign", "nowhere", "rest")}
+    names |= {
+        name: str(place / name)
+        for name in ("fresh", "begun", "measured", "later", "used", "foreign", "nowhere", "rest")
+    }
     names |= {"demo.toml": str(ROOT / "compose" / "demo.toml"), "book": clickhouse_server.url, "nobody": NOBODY}
     names |= {"ports": "--page-port 0 --clickhouse-port 0"}
     for folder, file, text in (
@@ -275,15 +288,17 @@ def test_ctrl_c_while_it_starts(quiet_config: Path) -> None:
     wait_gone(processes)
 
 
-def test_a_role_that_dies_takes_everything_down(config: Path) -> None:
-    """kill -9 of the worker: `up` ends with status 1 and names it, and no other role goes on without it."""
+def test_a_broker_that_dies_takes_everything_down(config: Path) -> None:
+    """kill -9 of the embedded broker, which cannot go on from what is stored: `up` ends with status 1, names it, says
+    what that costs, and no other role goes on without it."""
     with up(*options(config), log=config.parent / "up.log") as platform:
         processes = family(platform)
-        os.kill(platform.roles()["worker"], signal.SIGKILL)
+        os.kill(platform.roles()["broker"], signal.SIGKILL)
         assert platform.process.wait(END_S) == 1
         wait_gone(processes)
     sentence = platform.said().strip().splitlines()[-1]
-    assert sentence.startswith("commonwatt: worker was killed by SIGKILL")
+    assert sentence.startswith("commonwatt: broker was killed by SIGKILL")
+    assert "The embedded broker keeps messages in memory: those that were not stored yet are lost" in sentence
     assert "Traceback" not in platform.said()
 
 
@@ -299,19 +314,30 @@ def test_killing_it_leaves_no_process(config: Path) -> None:
 
 
 def test_a_collector_outlasts_an_absent_kafka(config: Path) -> None:
-    """It says so at once and goes on: Kafka may come back."""
+    """It says so at once and goes on: Kafka may come back. At its end what waits stays in its spool."""
     kafka = f"127.0.0.1:{free_port()}"
+    arguments = ("collect", "--config", str(config), "--kafka", f"kafka://{kafka}", "--collector", "c1")
     process = subprocess.Popen(
-        [sys.executable, "-m", "compose", "collect", "--config", str(config), "--kafka", f"kafka://{kafka}"],
-        cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-m", "compose", *arguments],
+        cwd=config.parent, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stderr is not None
+    spool = config.parent / "commonwatt-spool" / "c1"
     try:
         warning = next(line for line in process.stderr if "takes no messages" in line)
-        assert f"Kafka at {kafka} takes no messages (KafkaConnectionError); they are kept in memory" in warning
+        assert f"Kafka at {kafka} takes no messages (KafkaConnectionError); they wait in the spool" in warning
         assert "Unable connect" in process.stderr.readline()
-        assert process.poll() is None
+        second = commonwatt(*arguments, "--spool", spool)
+        assert second.returncode == 1
+        assert re.fullmatch(rf"commonwatt: The spool {spool} is in use by process {process.pid}: .*\n", second.stderr)
+        process.terminate()
+        said = process.stderr.read()
+        assert process.wait(END_S) == 0
     finally:
         process.kill()
         process.wait()
         process.stderr.close()
+    assert re.search(
+        r"has not taken \d+ messages \(\d+ bytes\): they wait in the spool \S+, and the next run sends", said
+    )
+    assert [file.stat().st_size > 1000 for file in spool.glob("*.segment")] == [True]

@@ -205,6 +205,7 @@ def test_totals_are_not_lost(url: str) -> None:
         ),
         ("SELECT 1 INTO OUTFILE 'x'", 500, "358"),
         ("INSERT INTO t FROM INFILE '/etc/passwd' FORMAT LineAsString", 500, "358"),
+        ("INSERT INTO t SELECT x FROM input('x Int32') FORMAT CSV 1", 501, "48"),
         ("SET max_threads = 1", 501, "48"),
         ("USE system", 501, "48"),
         ("CREATE TEMPORARY TABLE t (x Int32)", 501, "48"),
@@ -321,6 +322,42 @@ def test_damaged_inserts_store_nothing(url: str, connected: Client, table: str, 
     )
     assert ask(url, b"1,a", query="INSERT INTO trial.nowhere FORMAT CSV").status == 404
     assert count(connected, table) == 0
+
+
+@pytest.mark.parametrize(
+    ("prepare", "partitions", "code"),
+    [
+        ("ADD CONSTRAINT small CHECK x < 2", "100", "469"),
+        ("MODIFY SETTING min_free_disk_bytes_to_perform_insert = 1000000000000000", "100", "243"),
+        ("MODIFY SETTING parts_to_throw_insert = 1", "100", "252"),
+        ("MODIFY COMMENT 'two partitions'", "1", "252"),
+    ],
+)
+def test_what_goes_wrong_after_reading_is_told(
+    url: str, connected: Client, table: str, prepare: str, partitions: str, code: str
+) -> None:
+    """Data that were read but could not be stored are no success: every error of the table reaches the client."""
+    connected.command(f"SYSTEM STOP MERGES {table}")
+    for number in (0, 1):
+        ask(url, f"{number},a\n", query=f"INSERT INTO {table} FORMAT CSV")
+    connected.command(f"ALTER TABLE {table} {prepare}")
+    for body, name in ((b"-2,a\n2,b\n", "CSV"), (stream(batch(3, 0), batch(3, -3)), "ArrowStream")):
+        query = f"INSERT INTO {table} FORMAT {name}"
+        answer = ask(url, body, query=query, max_partitions_per_insert_block=partitions)
+        assert (answer.status, answer.headers["X-ClickHouse-Exception-Code"]) == (500, code), answer.text
+    assert count(connected, table) == 2
+
+
+def test_data_are_only_data(url: str, connected: Client, table: str) -> None:
+    """Blank lines, semicolons and statements in the data are stored; settings stand where ClickHouse has them."""
+    texts = ["a\n\nb", ";", "\n\nDROP TABLE trial.t", "'", "-- c", "/*", ""]
+    rows = "\n".join(json.dumps({"x": number, "s": text}) for number, text in enumerate(texts))
+    query = f"INSERT INTO {table} (x, s) SETTINGS max_threads = 1 -- why not\nFORMAT JSONEachRow"
+    assert ask(url, f"\n\n{rows}\n\n", query=query).status == 200
+    body = pa.record_batch({"x": pa.array(range(10, 10 + len(texts)), pa.int64()), "s": pa.array(texts)})
+    assert ask(url, stream(body), query=f"INSERT INTO {table} FORMAT ArrowStream").status == 200
+    found = connected.query(f"SELECT s FROM {table} ORDER BY x").result_rows
+    assert [row[0] for row in found] == texts + texts
 
 
 def test_client_that_breaks_off_stores_nothing(url: str, connected: Client, table: str) -> None:

@@ -1,14 +1,20 @@
-"""The supervisor: order, readiness, failure that takes everything down, and no process left whatever happens."""
+"""The supervisor: order, readiness, roles that are started again, failure that takes everything down, and no process
+left whatever happens."""
 
 import asyncio
+import contextlib
+import os
 import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 
+from compose import supervisor
 from compose.supervisor import Ready, Role, RoleFailed, Supervisor
 from tests.roles import gone, wait_gone
 
@@ -33,10 +39,22 @@ PARENT_OF_ONE = (
 
 
 def role(
-    name: str, code: str, *, ready: Ready | None = None, ready_timeout_s: float = 10, stop_timeout_s: float = 10
+    name: str,
+    code: str,
+    *,
+    ready: Ready | None = None,
+    ready_timeout_s: float = 10,
+    stop_timeout_s: float = 10,
+    restarted: bool = False,
 ) -> Role:
-    command = [sys.executable, "-c", code]
-    return Role(name, command, ready, ready_timeout_s=ready_timeout_s, stop_timeout_s=stop_timeout_s)
+    return Role(
+        name,
+        [sys.executable, "-c", code],
+        ready,
+        restarted=restarted,
+        ready_timeout_s=ready_timeout_s,
+        stop_timeout_s=stop_timeout_s,
+    )
 
 
 def said(log: Path, text: str) -> Ready:
@@ -100,6 +118,100 @@ async def test_a_role_that_ends_takes_all_down(tmp_path: Path, code: str, text: 
     assert str(error).startswith(f"worker {text}")
     assert error.role == "worker"
     wait_gone(pids)
+
+
+def wait_said(log: Path, text: str, times: int) -> None:
+    while log.read_text().count(text) < times:
+        time.sleep(0.01)
+
+
+def restarts(name: str) -> float:
+    return REGISTRY.get_sample_value("commonwatt_role_restarts_total", {"role": name}) or 0
+
+
+async def test_a_role_is_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice killed, twice back, with a line for each and a count of them; its children end with it, others go on."""
+    monkeypatch.setattr(supervisor, "BACKOFF_S", 0.01)
+    lines: asyncio.Queue[str] = asyncio.Queue()
+    log = tmp_path / "worker.log"
+    async with Supervisor(tmp_path, lines.put_nowait) as roles:
+        other = await roles.start(role("broker", FOREVER))
+        await roles.start(role("worker", PARENT_OF_ONE, ready=said(log, "child"), restarted=True))
+        before, stop = restarts("worker"), asyncio.Event()
+        watching = asyncio.create_task(roles.watch(stop))
+        for number in (1, 2):
+            pid = roles.pids()["worker"]
+            child = int(log.read_text().split()[-1])
+            os.kill(pid, signal.SIGKILL)
+            line = await lines.get()
+            assert line.startswith(f"worker was started again: it was killed by SIGKILL; it said: child {child} (")
+            assert restarts("worker") == before + number
+            wait_gone([pid, child])
+            await asyncio.to_thread(wait_said, log, "child", number + 1)
+        assert roles.pids()["broker"] == other
+        stop.set()
+        await watching
+        pids = list(roles.pids().values())
+        assert not any(gone(pid) for pid in pids)
+    wait_gone(pids)
+
+
+async def test_a_role_that_ends_again_and_again_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five ends within a minute end everything, with the last words of the last time."""
+    monkeypatch.setattr(supervisor, "BACKOFF_S", 0.01)
+    code = "print('no room', flush=True); raise SystemExit(3)"
+    lines: list[str] = []
+    async with Supervisor(tmp_path, lines.append) as roles:
+        pids = [await roles.start(role("broker", FOREVER))]
+        pids.append(await roles.start(role("worker", code, restarted=True)))
+        with pytest.raises(RoleFailed) as failed:
+            await roles.watch(asyncio.Event())
+    told = "worker ended 5 times within 60 s; the last time it ended with exit code 3; it said: no room ("
+    assert str(failed.value).startswith(told)
+    assert len(lines) == 4
+    wait_gone(pids)
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (FOREVER, r"^page is not ready after 0\.3 s"),
+        ("raise SystemExit(2)", r"^page ended 5 times within 60 s; the last"),
+    ],
+)
+async def test_a_role_that_does_not_come_back_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, text: str
+) -> None:
+    """It runs again but never answers, or ends before it does: that is said, and everything ends."""
+    monkeypatch.setattr(supervisor, "BACKOFF_S", 0.01)
+    answers = [True]
+
+    async def once() -> bool:
+        return bool(answers and answers.pop())
+
+    async with Supervisor(tmp_path) as roles:
+        pid = await roles.start(role("page", code, ready=once, ready_timeout_s=0.3, restarted=True))
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        with pytest.raises(RoleFailed, match=text):
+            await roles.watch(asyncio.Event())
+
+
+async def test_a_role_that_was_stopped_stays_so(tmp_path: Path) -> None:
+    """An end that was asked for is none of its own."""
+    async with Supervisor(tmp_path) as roles:
+        for name in ("collect", "worker"):
+            log = tmp_path / f"{name}.log"
+            await roles.start(role(name, POLITE, ready=said(log, "up"), restarted=True))
+        stop = asyncio.Event()
+        watching = asyncio.create_task(roles.watch(stop))
+        await asyncio.sleep(0)
+        assert await roles.stop_one("collect") == 0
+        await asyncio.sleep(0.3)
+        assert list(roles.pids()) == ["worker"]
+        assert not watching.done()
+        stop.set()
+        await watching
 
 
 async def test_only_this_run_speaks_in_the_error(tmp_path: Path) -> None:
@@ -176,8 +288,8 @@ def test_a_killed_supervisor_leaves_no_process(tmp_path: Path, number: signal.Si
         from compose.supervisor import Role, Supervisor
         async def main():
             async with Supervisor(Path({str(tmp_path)!r})) as roles:
-                for code in ({STUBBORN!r}, {FOREVER!r}):
-                    print(await roles.start(Role('r', [sys.executable, '-c', code])), flush=True)
+                for name, code in (('a', {STUBBORN!r}), ('b', {FOREVER!r})):
+                    print(await roles.start(Role(name, [sys.executable, '-c', code])), flush=True)
                 await asyncio.sleep(0.5)
                 print('all', flush=True)
                 await roles.watch(asyncio.Event())

@@ -1,9 +1,14 @@
-"""Protects the main job on targets of one's own: `commonwatt up` on pages whose counters are set by hand.
+"""Protects the main job on targets of one's own: `commonwatt up` on pages whose counters are set by hand, and on which
+the worker, the collector and ClickHouse are killed on the way.
 
 Each stage of the pages (see `tests.compose.stages`) is read several times, so what the ledger must hold follows from
 the stages alone; how long each lasted is taken from the times of the recorded samples.
 """
 
+import json
+import os
+import re
+import signal
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -18,8 +23,9 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from compose import client as clients
+from compose import datadir
 from tests.collectors.exporters import refused
-from tests.compose.command import commonwatt, rows, up
+from tests.compose.command import Platform, commonwatt, rows, up
 from tests.compose.pages import serving
 from tests.compose.stages import (
     ACME_SERVED,
@@ -36,9 +42,12 @@ from tests.compose.stages import (
     WHOLE_MJ,
     stage,
 )
-from tests.roles import running, wait_gone
+from tests.prometheus import PROMTOOL, Page, fetch, lint
+from tests.roles import ROOT, running, wait_gone
 
 READS = 3  # of each page in each stage
+KILLED = ("worker", "collect", "clickhouse")  # kill -9 in the middle of the first stages, one in each
+RESTART_S = 30.0
 
 
 def away_from_the_minute() -> None:
@@ -56,6 +65,11 @@ class Book:
     dead: str
     running: list[dict[str, str]]
     """Answer to `commonwatt sql` while it ran."""
+    metrics: dict[str, Page]
+    """What each role told then."""
+    scraped: list[dict[str, Any]]
+    """The file for Prometheus, at that time."""
+    said: str
     url: str
     client: Client
     usage: list[dict[str, Any]]
@@ -106,6 +120,8 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Book]:
         with up(*options, log=place / "up.log") as platform:
             pages.wait_read(READS)
             for number in range(1, STAGES):
+                kill(platform, KILLED[number - 1])
+                pages.wait_read(READS + 2)
                 away_from_the_minute()
                 time.sleep(0.3)  # no page of the stage before is on its way when the new process starts
                 if number == BREAK:
@@ -113,6 +129,8 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Book]:
                 pages.show(stage(number, started_s))
                 pages.wait_read(READS)
             asked = wait_stored(folder)
+            metrics = {role.removeprefix("metrics."): fetch(url) for role, url in metrics_of(folder).items()}
+            scraped = json.loads((folder / "metrics.json").read_text())
             processes = list(platform.roles().values())
             assert platform.end() == 0, platform.said()
             wait_gone(processes)
@@ -122,13 +140,28 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Book]:
     ) as rest:
         client = clients.connect(rest.url)
         yield Book(
-            folder, config, dead, asked, rest.url, client,
+            folder, config, dead, asked, metrics, scraped, platform.said(), rest.url, client,
             usage=select(client, "SELECT * FROM gpu_usage ORDER BY device, ts_start, slice"),
             tokens=select(client, "SELECT * FROM token_usage ORDER BY endpoint, team, ts_start"),
             costs=select(client, "SELECT * FROM unit_costs ORDER BY minute, cluster, model, agreement"),
             seen_ms=samples(client),
         )  # fmt: skip
         client.close()
+
+
+def kill(platform: Platform, role: str) -> None:
+    """kill -9, and wait until it was started again."""
+    os.kill(platform.roles()[role], signal.SIGKILL)
+    deadline = time.monotonic() + RESTART_S
+    while f"\n{role} was started again: it was killed by SIGKILL; it said: " not in platform.said():
+        assert platform.process.poll() is None, platform.said()
+        assert time.monotonic() < deadline, platform.said()
+        time.sleep(0.05)
+
+
+def metrics_of(folder: Path) -> dict[str, str]:
+    found = datadir.addresses(folder) or {}
+    return {name: url for name, url in found.items() if name.startswith(datadir.METRICS)}
 
 
 def wait_stored(folder: Path) -> list[dict[str, str]]:
@@ -169,6 +202,68 @@ def test_it_can_be_asked_while_it_runs(book: Book) -> None:
             "generation": str(ACME_SERVED[1] + LAB_SERVED[1]),
         },
     ]
+
+
+def test_a_role_that_was_killed_is_started_again(book: Book) -> None:
+    """Each once, with a line for whoever watches and a figure for Prometheus; all other tests here say that it costs
+    nothing."""
+    assert [line.split()[0] for line in book.said.splitlines() if " was started again: " in line] == list(KILLED)
+    restarts = book.metrics["up"].by("commonwatt_role_restarts_total", "role")
+    assert {role for role, times in restarts.items() if times} == set(KILLED)
+    assert set(restarts.values()) == {0, 1}
+
+
+def test_every_role_tells_its_metrics(book: Book) -> None:
+    """At an address that `run.json` and Prometheus's own file name; the version and the process on each page."""
+    assert book.metrics.keys() >= {"up", "broker", "clickhouse", "worker", "collect", "page"}
+    assert [(entry["labels"]["process"], len(entry["targets"])) for entry in book.scraped] == [
+        (role, 1) for role in book.metrics
+    ]
+    for page in book.metrics.values():
+        assert page.value("commonwatt_build_info") == 1
+        assert page.value("process_resident_memory_bytes") > 10_000_000
+
+
+def test_metrics_are_true(book: Book) -> None:
+    """Figures of the moment, against the configuration and against each other."""
+    collect, worker, up_, broker = (book.metrics[role] for role in ("collect", "worker", "up", "broker"))
+    assert collect.value("commonwatt_collector_targets") == 9
+    assert collect.value("commonwatt_collector_targets_down") == 1
+    scrapes = collect.value("commonwatt_collector_scrapes_total")
+    assert scrapes >= 9 * READS
+    assert collect.value("commonwatt_collector_scrape_seconds_count") == scrapes
+    assert scrapes / 9 - 2 <= collect.value("commonwatt_collector_scrape_failures_total") <= scrapes / 9 + 2
+    assert collect.value("commonwatt_collector_refused_messages_total") == 0
+    assert set(worker.by("commonwatt_sample_age_seconds", "cluster")) == {"fir", "oak"}
+    assert all(-1 < age < 10 for age in worker.by("commonwatt_sample_age_seconds", "cluster").values())
+    assert set(worker.by("commonwatt_state_age_seconds", "agent")) == {"unit_cost", "burn"}
+    sent = broker.by("commonwatt_broker_messages_total", "topic")
+    topics = select(book.client, "SELECT topic, count() AS messages FROM telemetry_messages GROUP BY topic")
+    for row in topics:  # a message that was acknowledged as the collector was killed may have been sent twice
+        assert row["messages"] - 30 <= sent[row["topic"]] <= row["messages"] + 2
+    assert broker.value("commonwatt_broker_resident_memory_bytes") > 1_000_000
+    assert sum(up_.by("commonwatt_group_lag_messages", "topic").values()) < 20
+    book_ = book.metrics["clickhouse"]
+    assert book_.value("commonwatt_clickhouse_inserted_rows_total") > 0
+    assert book_.by("commonwatt_clickhouse_active_parts", "table")["gpu_usage_store"] >= 1
+    assert book_.value("commonwatt_clickhouse_disk_free_bytes") > book_.value(
+        "commonwatt_clickhouse_disk_reserve_bytes"
+    )
+    assert book.metrics["page"].value("commonwatt_page_viewers") == 0
+
+
+def test_alert_rules_are_about_metrics_that_exist(book: Book) -> None:
+    """Each one that the shipped rules name stands on a page of some role."""
+    named = set(re.findall(r"commonwatt_\w+", (ROOT / "compose" / "prometheus-rules.yaml").read_text()))
+    told = {name for page in book.metrics.values() for name in re.findall(r"^# TYPE (\w+)", page.text, re.MULTILINE)}
+    assert len(named) > 10
+    assert named <= told
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="promtool is not on this machine: it comes with Debian's `prometheus`")
+def test_promtool_objects_to_nothing(book: Book) -> None:
+    """Names, units and help texts follow Prometheus's conventions, on the page of every role."""
+    assert {role: found for role, page in book.metrics.items() if (found := lint(page))} == {}
 
 
 def test_every_page_was_recorded_as_it_was_shown(book: Book) -> None:

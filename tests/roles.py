@@ -36,8 +36,28 @@ class Running:
         self.process.wait(STOP_S)
 
 
-def start(module: str, *arguments: str, log: Path, environment: Mapping[str, str] | None = None) -> Running:
-    """`python -m module arguments…`, running when it has printed its address."""
+@dataclass
+class Starting:
+    """A process that may not listen yet."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    log_start: int
+    """Size of the log when this process began to write to it."""
+
+    def listening(self) -> Running | None:
+        """The role once it has printed its address; fails when it has ended instead."""
+        said = self.log.read_bytes()[self.log_start :].decode(errors="replace")
+        for line in said.splitlines():
+            if line.startswith("listening on "):
+                return Running(line.removeprefix("listening on ").strip(), self.process, self.log)
+        assert self.process.poll() is None, f"{self.name} ended with {self.process.returncode}: {said}"
+        return None
+
+
+def spawn(module: str, *arguments: str, log: Path, environment: Mapping[str, str] | None = None) -> Starting:
+    """`python -m module arguments…`; its output is added to the log. Call from the main thread."""
     with log.open("ab") as output:
         begin = output.tell()
         process = subprocess.Popen(
@@ -50,16 +70,18 @@ def start(module: str, *arguments: str, log: Path, environment: Mapping[str, str
             start_new_session=True,
             preexec_fn=dies_with_parent(),
         )
+    return Starting(module, process, log, begin)
+
+
+def start(module: str, *arguments: str, log: Path, environment: Mapping[str, str] | None = None) -> Running:
+    """`python -m module arguments…`, running when it has printed its address."""
+    starting = spawn(module, *arguments, log=log, environment=environment)
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
-        said = log.read_bytes()[begin:].decode(errors="replace")
-        for line in said.splitlines():
-            if line.startswith("listening on "):
-                return Running(line.removeprefix("listening on ").strip(), process, log)
-        if process.poll() is not None:
-            raise AssertionError(f"{module} ended with {process.returncode}: {said}")
+        if (role := starting.listening()) is not None:
+            return role
         time.sleep(0.02)
-    process.kill()
+    starting.process.kill()
     raise AssertionError(f"{module} did not start: {log.read_text()}")
 
 

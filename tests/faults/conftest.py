@@ -36,3 +36,21 @@ def undisturbed(
 def site(undisturbed: Book, broker: str, clickhouse: ClickHouse, tmp_path: Path) -> Site:
     """A broker of the test's own and an empty book."""
     return Site(broker, clickhouse.url, clickhouse.client, tmp_path)
+
+
+@pytest.fixture
+def each_site(undisturbed: Book, each_broker: str, clickhouse: ClickHouse, tmp_path: Path) -> Site:
+    """The same on the embedded broker, then on a real Kafka."""
+    return Site(each_broker, clickhouse.url, clickhouse.client, tmp_path)
+
+
+@pytest.fixture
+def kafka_site(undisturbed: Book, kafka: str, clickhouse: ClickHouse, tmp_path: Path) -> Site:
+    """The same on a real Kafka."""
+    return Site(kafka, clickhouse.url, clickhouse.client, tmp_path)
+
+
+@pytest.fixture
+def site_at_hand(undisturbed: Book, broker_at_hand: str, clickhouse: ClickHouse, tmp_path: Path) -> Site:
+    """The same on a real Kafka where one can run, else on the embedded broker; one for each module."""
+    return Site(broker_at_hand, clickhouse.url, clickhouse.client, tmp_path)

@@ -1,10 +1,12 @@
-"""A gate before ClickHouse: everything passes, until a chosen insert arrives, at which something is made to happen."""
+"""A gate before ClickHouse: everything passes, until a chosen insert arrives, at which something is made to happen,
+or until inserts are refused, or stored without an answer, for a while."""
 
 import contextlib
 import http.client
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from enum import Enum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 from urllib.parse import unquote_plus, urlsplit
@@ -22,11 +24,22 @@ class Trap(NamedTuple):
     spring: Callable[[], None]
 
 
+class Inserts(Enum):
+    """What becomes of inserts."""
+
+    PASS = 0
+    REFUSED = 1
+    """ClickHouse says that it cannot take them now."""
+    UNHEARD = 2
+    """ClickHouse stores them, but the answer is lost."""
+
+
 class Gate:
     """`url` is where the worker finds its ClickHouse."""
 
     def __init__(self) -> None:
         self.url = ""
+        self.inserts = Inserts.PASS
         self._trap: Trap | None = None
         self._sprung = threading.Event()
         self._lock = threading.Lock()
@@ -74,9 +87,14 @@ def before(clickhouse_url: str) -> Iterator[Gate]:
 
         def do_POST(self) -> None:
             body = self._body()
-            trap = gate.caught(unquote_plus(self.path) + body[:200].decode(errors="replace"))
+            statement = unquote_plus(self.path) + body[:200].decode(errors="replace")
+            trap = gate.caught(statement)
+            fate = gate.inserts if "INSERT INTO" in statement else Inserts.PASS
             if trap is not None and not trap.stored:
                 self._spring(trap)
+                return
+            if fate is Inserts.REFUSED:
+                self._refuse()
                 return
             connection = http.client.HTTPConnection(server_name, timeout=60)
             try:
@@ -89,6 +107,9 @@ def before(clickhouse_url: str) -> Iterator[Gate]:
             if trap is not None:
                 self._spring(trap)
                 return
+            if fate is Inserts.UNHEARD:
+                self.close_connection = True
+                return
             self.send_response(answer.status)
             for name, value in answer.getheaders():
                 if name.lower() not in _OF_THE_CONNECTION:
@@ -96,6 +117,14 @@ def before(clickhouse_url: str) -> Iterator[Gate]:
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
+
+        def _refuse(self) -> None:
+            said = b"Code: 252. DB::Exception: Too many parts (300). Merges are processing slower. (TOO_MANY_PARTS)"
+            self.send_response(500)
+            self.send_header("X-ClickHouse-Exception-Code", "252")
+            self.send_header("Content-Length", str(len(said)))
+            self.end_headers()
+            self.wfile.write(said)
 
         def _spring(self, trap: Trap) -> None:
             trap.spring()

@@ -10,9 +10,9 @@ from tests.faults.work import Book, Site
 BACKLOG = 120
 
 
-async def test_the_ledger_is_that_of_an_undisturbed_run(site: Site, undisturbed: Book) -> None:
+async def test_the_ledger_is_that_of_an_undisturbed_run(each_site: Site, undisturbed: Book) -> None:
     """The first is alone, then they share the work, then the second is alone."""
-    traffic = messages()
+    site, traffic = each_site, messages()
     await site.feed(traffic[:BACKLOG])
     live = asyncio.create_task(site.feed(traffic[BACKLOG:], pause_s=0.06))
     with site.worker("first") as first:

@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 FOR ?= 2m
 GPUS ?= 256
+MINUTES ?= 10
 
-.PHONY: help setup demo test lint bench lock clean
+.PHONY: help setup demo test lint bench soak lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -25,6 +26,7 @@ demo: setup  ## the whole platform on a simulated fabric: make demo FOR=2m GPUS=
 	$(BIN)/commonwatt demo --for $(FOR) --gpus $(GPUS)
 
 test: setup  ## every test
+	$(BIN)/python -m tests.kafka
 	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 lint: setup  ## ruff and mypy --strict
@@ -35,9 +37,13 @@ lint: setup  ## ruff and mypy --strict
 bench: setup  ## measured speeds, side by side in one run
 	$(BIN)/python -m tests.bench
 
+soak: setup  ## faults of every kind, and the same ledger: make soak SEED=7 MINUTES=10 BROKERS=3|1|embedded [PLAN=FILE]
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(BROKERS),--brokers $(BROKERS)) \
+	  $(if $(PLAN),--plan $(PLAN))
+
 lock: setup  ## resolve the requirements anew
 	$(BIN)/uv pip compile pyproject.toml --extra dev --generate-hashes --universal --python-version 3.11 \
 	  --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o requirements.txt
 
 clean:  ## remove what setup and runs made
-	rm -rf $(VENV) out commonwatt-data build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) out commonwatt-data commonwatt-spool build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

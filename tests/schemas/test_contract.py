@@ -34,14 +34,14 @@ TYPES = {
 # Endings that say the unit of a number.
 UNIT = re.compile(
     r"_(seconds|s|ms|ns|w|w_end|j|mj|mj_end|mib|c|hours|years|tokens|tokens_end|per_hour|per_gpu_hour|per_kwh"
-    r"|per_mtok|per_mtok_output|per_token|num|den)$"
+    r"|per_mtok|per_mtok_output|per_token|num|den|samples)$"
 )
 COUNTS = {"samples", "resets", "requests", "requests_end", "version", "bytes", "rows", "statements", "done"}
 MONEY = {
     "cost", "usage_cost", "subsidy", "charge", "spent", "accrued", "cap", "budget", "capex", "spent_before",
 }  # fmt: skip
 RATIOS = {"busy", "sm_active", "pue", "rate"}
-OTHERS = {"series", "kafka_partition", "kafka_offset", "value", "threshold", "per_gpu_hour", "opex_per_gpu_hour"}
+OTHERS = {"series", "seq", "kafka_partition", "kafka_offset", "value", "threshold", "per_gpu_hour", "opex_per_gpu_hour"}
 NUMBER = re.compile(r"^(Nullable\()?(U?Int|Float|Decimal)")
 
 

@@ -18,8 +18,8 @@ What faust-streaming 0.15.3 and aiokafka 0.14 do, and what is done against it he
 5. aiokafka repeats a commit that failed, even when it is no member of the group any more, or has got other partitions
    meanwhile; Kafka believes whoever is a member, and anybody while the group is empty. A worker that was frozen would
    set offsets back. `Coordinator` commits only for the assignment that a commit was made for.
-6. Faust takes a commit that was refused for a commit. When a rebalance overtakes it, acknowledgements below it count for
-   nothing from then on, and the group stays behind until more messages come. `SafeConsumer` does not.
+6. Faust takes a commit that was refused for a commit. When a rebalance overtakes it, acknowledgements below it count
+   for nothing from then on, and the group stays behind until more messages come. `SafeConsumer` does not.
 
 Besides, partitions are assigned by range: usage.gpu and usage.tokens have the same partitions and keys, and the range
 assignor gives partition n of both to the same worker, so that one worker sees both halves of a cluster.

@@ -35,7 +35,7 @@ _MONEY = {
     subsidies: (SUBSIDIES,),
 }
 
-AGAIN_S = 10.0
+AGAIN_S = 5.0
 """After which an audit of a running book that found something looks again."""
 
 

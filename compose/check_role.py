@@ -22,9 +22,10 @@ from prometheus_client import Gauge
 
 from compose import reference_tables
 from compose.audit import CheckResult, Scope
+from compose.audit_money import ROWS
 from compose.audit_scope import BEGINNING, reaching_back, scope_of
 from compose.broker import servers
-from compose.check import AGAIN_S, Check, checks, failed, in_words, run
+from compose.check import Check, checks, failed, in_words, run
 from compose.quiet import quiet
 from schemas.audits import AuditState
 from schemas.config import Config
@@ -34,13 +35,15 @@ from streams.context import now_ms
 log = logging.getLogger(__name__)
 
 EVERYTHING_S = 3600.0
+AGAIN_S = 30.0
+"""After which an audit that found something looks again; sooner where passes are more frequent."""
 REPEATED_S = 180.0
 """A state that does not change is published this often."""
 LEDGER_ROWS = 2_000_000
 """Rows of the ledger that a pass looks at, at most; a pass over everything: EVERYTHING_ROWS."""
 EVERYTHING_ROWS = 10_000_000
 EXACT_ROWS = 20_000
-"""Rows that a pass recomputes with exact fractions."""
+"""Rows that a pass over the last hours recomputes with exact fractions."""
 TOLD_ROWS = 5
 """Rows at fault that a message tells of."""
 
@@ -70,8 +73,8 @@ class Auditor:
         self._again_s = again_s
         self._clock = clock
         self._everything_at: datetime | None = None
-        self._failing: dict[tuple[str, ...], datetime] = {}
-        """Audits that failed, and from when on they looked at the book then."""
+        self._failing: dict[tuple[str, ...], Scope] = {}
+        """Audits that failed, and what they looked at when they began to."""
         self._passes = 0
 
     def look(self, ended: Callable[[], bool] = lambda: False) -> list[CheckResult]:
@@ -81,24 +84,24 @@ class Auditor:
         wanted, rows = (BEGINNING, EVERYTHING_ROWS) if whole else (now - self._window, LEDGER_ROWS)
         since = reaching_back(self._client, wanted, rows)
         known = self._config or reference_tables.read(self._client)
-        scopes: dict[datetime, Scope] = {}
+        usual = self._scope(known, since, ROWS if whole else EXACT_ROWS, self._passes)
         first: list[tuple[Check, Scope, list[CheckResult]]] = []
         for check in checks(known):
             if ended():
                 return []
-            if check.whole and not whole and check.names not in self._failing:
+            before = self._failing.get(check.names)
+            if check.whole and not whole and before is None:
                 continue
-            begins = min(since, self._failing.get(check.names, since))
-            if begins not in scopes:
-                scopes[begins] = scope_of(
-                    self._client, known, at_rest=False, since=begins, rows=EXACT_ROWS, turn=self._passes
-                )
-            first.append((check, scopes[begins], run(check, self._client, scopes[begins])))
+            scope = usual if before is None else self._scope(known, min(since, before.since), ROWS, before.turn)
+            first.append((check, scope, run(check, self._client, scope)))
         results = self._look_again(first, ended)
         if not ended():
             self._passes += 1
             self._everything_at = now if whole else self._everything_at
         return results
+
+    def _scope(self, config: Config | None, since: datetime, rows: int, turn: int) -> Scope:
+        return scope_of(self._client, config, at_rest=False, since=since, rows=rows, turn=turn)
 
     def _look_again(
         self, first: Sequence[tuple[Check, Scope, list[CheckResult]]], ended: Callable[[], bool]
@@ -119,7 +122,7 @@ class Auditor:
             if failed(results) and check.names not in self._failing:
                 results = run(check, self._client, scope)
             if failed(results):
-                self._failing.setdefault(check.names, scope.since)
+                self._failing.setdefault(check.names, scope)
             else:
                 self._failing.pop(check.names, None)
             counting += results

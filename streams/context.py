@@ -51,20 +51,20 @@ class Context:
 
         When one fails all are sent again: they are states, or say where they are from, so they may come twice.
         """
-        channel = self.app.topic(topic, value_serializer="raw", key_serializer="raw")
+        producer = await self.app.maybe_start_producer()
         everything = list(records)
         async for attempt in tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(_passes),
-            wait=tenacity.wait_exponential_jitter(initial=0.2, max=5),
+            wait=tenacity.wait_exponential_jitter(multiplier=0.2, max=5),
             before_sleep=_complain,
             reraise=True,
         ):
             with attempt, metrics.PUBLISH_ERRORS.labels(topic).count_exceptions():
+                # To the producer, not through a Faust topic: that reports each failure once more, to nobody.
                 pending = [
-                    await channel.send(key=key, value=value, headers=headers) for key, value, headers in everything
+                    await producer.send(topic, key, value, None, None, headers) for key, value, headers in everything
                 ]
-                # Shielded: Faust does not expect that its messages are cancelled.
-                for outcome in await asyncio.gather(*map(asyncio.shield, pending), return_exceptions=True):
+                for outcome in await asyncio.gather(*pending, return_exceptions=True):
                     if isinstance(outcome, BaseException):
                         raise outcome
         metrics.PUBLISHED.labels(topic).inc(len(everything))

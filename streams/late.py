@@ -137,9 +137,8 @@ class Placing:
 
     def waves(self) -> Iterator[tuple[list[Hole], Bool]]:
         """The holes that samples lie in, and which samples; at a time at most one hole of each device, oldest first."""
-        spans, sightings = np.unique(self._following, return_inverse=True)
-        device = np.array([self.samples.device[np.argmax(sightings == i)] for i in range(len(spans))], np.int64)
-        wave = _ranks_among(device, spans >= 0)
+        spans, first, sightings = np.unique(self._following, return_index=True, return_inverse=True)
+        wave = _ranks_among(self.samples.device[first], spans >= 0)
         for number in range(int(wave.max(initial=-1)) + 1):
             chosen = wave == number
             yield [self._spans.hole_before(span) for span in spans[chosen].tolist()], chosen[sightings] & self.in_hole

@@ -87,6 +87,8 @@ MISTAKES = {
         'commonwatt: --spool-limit "1MB" is too little: allow 64MiB or more',
     "collect --config {sound.toml} --kafka kafka://{nobody} --spool {fresh} --collector ../mine":
         'commonwatt: --collector "../mine" cannot be a name: use letters, digits',
+    "check --every 1m --since 24h --data {nowhere}":
+        "commonwatt: --every repeats the audits until it is stopped: leave out --json and --since",
     "sql 'SELECT 1' --data {used}":
         r"commonwatt: Commonwatt on \S*/used is still starting: try again",
     "sql 'SELECT 1' --data {nowhere}":

@@ -127,6 +127,8 @@ def test_every_reason_is_explained() -> None:
     """Each reason for which a worker puts a message aside has a meaning and a remedy of its own kind."""
     for _, reason in unreadable():
         assert kind_of(reason) is not OTHER, reason
+    ahead = "its samples are up to 400 s ahead of the worker's clock: the clock of collector c1 is wrong, or …"
+    assert kind_of(ahead).name == "samples from the future"
     assert kind_of("3 validation errors for GpuTotals\nversion\n …").name == "between workers"
     assert kind_of("whatever a later version says") is OTHER
 

@@ -5,94 +5,30 @@ Each stage of the pages (see `tests.compose.stages`) is read several times, so w
 the stages alone; how long each lasted is taken from the times of the recorded samples.
 """
 
-import json
-import os
 import re
-import signal
-import time
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import pytest
-from clickhouse_connect.driver.client import Client
 
-from compose import client as clients
-from compose import datadir
-from tests.collectors.exporters import refused
-from tests.compose.command import Platform, commonwatt, rows, up
-from tests.compose.pages import serving
+from tests.compose.command import commonwatt
+from tests.compose.staged import KILLED, READS, Book, ms, select, staged
 from tests.compose.stages import (
     ACME_SERVED,
     AMD_UJ,
-    BREAK,
     CHAT_SERVED,
-    CONFIG,
     LAB_SERVED,
     MIG_MJ,
     PART_MJ,
     POWER_W,
-    STAGES,
     TENANT_MJ,
     WHOLE_MJ,
-    stage,
 )
-from tests.prometheus import PROMTOOL, Page, fetch, lint
-from tests.roles import ROOT, running, wait_gone
-
-READS = 3  # of each page in each stage
-KILLED = ("worker", "collect", "clickhouse")  # kill -9 in the middle of the first stages, one in each
-RESTART_S = 30.0
-
-
-def away_from_the_minute() -> None:
-    """Counters are stepped within a minute, so that no step is divided among two rows and paper needs no floors."""
-    while not 2 < time.time() % 60 < 55:
-        time.sleep(0.1)
-
-
-@dataclass(frozen=True)
-class Book:
-    """What one run of `commonwatt up` left behind."""
-
-    folder: Path
-    config: Path
-    dead: str
-    running: list[dict[str, str]]
-    """Answer to `commonwatt sql` while it ran."""
-    metrics: dict[str, Page]
-    """What each role told then."""
-    scraped: list[dict[str, Any]]
-    """The file for Prometheus, at that time."""
-    said: str
-    url: str
-    client: Client
-    usage: list[dict[str, Any]]
-    tokens: list[dict[str, Any]]
-    costs: list[dict[str, Any]]
-    seen_ms: dict[str, list[tuple[int, str, int]]]
-    """device -> its samples: time, pod of the first slice, energy counter."""
-
-    def of(self, device: str, **more: object) -> list[dict[str, Any]]:
-        """Ledger rows of a device, oldest first."""
-        return [
-            row
-            for row in self.usage
-            if row["device"] == device and all(row[name] == value for name, value in more.items())
-        ]
-
-    def span_ms(self, device: str) -> int:
-        samples = self.seen_ms[device]
-        return samples[-1][0] - samples[0][0]
-
-
-def ms(moment: datetime) -> int:
-    return round(moment.timestamp() * 1000)
+from tests.prometheus import PROMTOOL, lint
+from tests.roles import ROOT
 
 
 def gpu_ms(found: list[dict[str, Any]]) -> Fraction:
@@ -109,83 +45,9 @@ def nano(amount: Decimal) -> int:
 
 @pytest.fixture(scope="module")
 def book(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Book]:
-    """One run of `commonwatt up` through all stages, ended by Ctrl-C; then its book at rest."""
-    place = tmp_path_factory.mktemp("up")
-    folder, config, dead = place / "data", place / "config.toml", refused()
-    with serving() as pages:
-        config.write_text(CONFIG.format(url=pages.url, dead=dead))
-        started_s = time.time() - 3600
-        pages.show(stage(0, started_s))
-        options = ("--config", config, "--data", folder, "--page-port", 0, "--clickhouse-port", 0, "--for", "10m")
-        with up(*options, log=place / "up.log") as platform:
-            pages.wait_read(READS)
-            for number in range(1, STAGES):
-                kill(platform, KILLED[number - 1])
-                pages.wait_read(READS + 2)
-                away_from_the_minute()
-                time.sleep(0.3)  # no page of the stage before is on its way when the new process starts
-                if number == BREAK:
-                    started_s = time.time()
-                pages.show(stage(number, started_s))
-                pages.wait_read(READS)
-            asked = wait_stored(folder)
-            metrics = {role.removeprefix("metrics."): fetch(url) for role, url in metrics_of(folder).items()}
-            scraped = json.loads((folder / "metrics.json").read_text())
-            processes = list(platform.roles().values())
-            assert platform.end() == 0, platform.said()
-            wait_gone(processes)
-            assert "What was metered" in platform.said()
-    with running(
-        "compose.clickhouse", "--data", str(folder / "clickhouse"), "--port", "0", log=place / "rest.log"
-    ) as rest:
-        client = clients.connect(rest.url)
-        yield Book(
-            folder, config, dead, asked, metrics, scraped, platform.said(), rest.url, client,
-            usage=select(client, "SELECT * FROM gpu_usage ORDER BY device, ts_start, slice"),
-            tokens=select(client, "SELECT * FROM token_usage ORDER BY endpoint, team, ts_start"),
-            costs=select(client, "SELECT * FROM unit_costs ORDER BY minute, cluster, model, agreement"),
-            seen_ms=samples(client),
-        )  # fmt: skip
-        client.close()
-
-
-def kill(platform: Platform, role: str) -> None:
-    """kill -9, and wait until it was started again."""
-    os.kill(platform.roles()[role], signal.SIGKILL)
-    deadline = time.monotonic() + RESTART_S
-    while f"\n{role} was started again: it was killed by SIGKILL; it said: " not in platform.said():
-        assert platform.process.poll() is None, platform.said()
-        assert time.monotonic() < deadline, platform.said()
-        time.sleep(0.05)
-
-
-def metrics_of(folder: Path) -> dict[str, str]:
-    found = datadir.addresses(folder) or {}
-    return {name: url for name, url in found.items() if name.startswith(datadir.METRICS)}
-
-
-def wait_stored(folder: Path) -> list[dict[str, str]]:
-    """Ask a running Commonwatt until the last stage is in the book."""
-    query = "SELECT layer, sum(prompt_tokens) AS prompt, sum(generation_tokens) AS generation FROM token_usage "
-    query += "GROUP BY layer ORDER BY layer"
-    deadline = time.monotonic() + 30
-    while True:
-        answer = rows(query, folder)
-        done = [(row["layer"], int(row["prompt"])) for row in answer]
-        if done == [("engine", CHAT_SERVED[0] + 1200), ("gateway", 1200)] or time.monotonic() > deadline:
-            return answer
-
-
-def select(client: Client, query: str) -> list[dict[str, Any]]:
-    return list(client.query(query).named_results())
-
-
-def samples(client: Client) -> dict[str, list[tuple[int, str, int]]]:
-    found: dict[str, list[tuple[int, str, int]]] = defaultdict(list)
-    query = "SELECT device, ts, min(pod) AS pod, any(energy_mj) AS energy_mj FROM gpu_samples GROUP BY device, ts"
-    for row in select(client, f"{query} ORDER BY ts"):
-        found[row["device"]].append((ms(row["ts"]), row["pod"], row["energy_mj"]))
-    return found
+    """Made once for all tests here."""
+    with staged(tmp_path_factory.mktemp("up")) as run:
+        yield run
 
 
 def test_it_can_be_asked_while_it_runs(book: Book) -> None:

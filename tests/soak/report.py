@@ -52,6 +52,10 @@ def as_json(outcome: Outcome) -> str:
             "rows_doubled": outcome.doubled,
             "rows_changed": outcome.changed,
             "longest_catch_up_s": longest and round(longest.took_s or 0, 1),
+            "catch_ups": [
+                {"kind": item.kind, "at_s": round(item.at_s, 1), "took_s": item.took_s and round(item.took_s, 1)}
+                for item in outcome.catch_ups
+            ],
             "ended": [ended._asdict() for ended in outcome.ended],
             "audits": len(outcome.audits),
             "wrong": outcome.wrong(),

@@ -40,8 +40,8 @@ class CatchUp:
     """The way back from one fault."""
 
     kind: str
-    ended_s: float
-    """Monotonic clock."""
+    at_s: float
+    """When the fault was over, seconds after the first tick."""
     due_ms: dict[str, int]
     """Latest sample that was due, by shard."""
     behind: Offsets | None = None
@@ -65,7 +65,7 @@ class Watch:
 
     def ended(self, kind: str) -> None:
         """A fault is over: from now on its way back counts."""
-        self.catch_ups.append(CatchUp(kind, time.monotonic(), self._due()))
+        self.catch_ups.append(CatchUp(kind, time.time() - self.start_s, self._due()))
 
     @property
     def behind_ticks(self) -> int:
@@ -111,7 +111,7 @@ class Watch:
         if catch_up.behind is None and reached:
             catch_up.behind = {partition: end for partition, end in ends.items() if partition.topic in _FOLLOWING}
         if catch_up.behind is not None and all(committed[at] >= end for at, end in catch_up.behind.items()):
-            catch_up.took_s = time.monotonic() - catch_up.ended_s
+            catch_up.took_s = time.time() - self.start_s - catch_up.at_s
 
     def _tick(self, shard: str, ts_ms: int) -> int:
         """How many ticks of a shard are not later than a moment."""

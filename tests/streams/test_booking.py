@@ -292,7 +292,7 @@ def test_published_token_totals_are_the_books(lives: list[list[tokens.Step]], ch
     run_with_faults(lambda: TokenClerk(store, desk, reference), log, chance)
 
 
-@repeatable(30)
+@repeatable(20)
 @given(st.lists(steps(WILD, PACE), min_size=2, max_size=4), chances)
 def test_published_gpu_totals_are_the_books_of_two_workers(lives: list[list[Step]], chance: Random) -> None:
     """Also where devices move between two workers and back."""
@@ -301,7 +301,7 @@ def test_published_gpu_totals_are_the_books_of_two_workers(lives: list[list[Step
     run_apart(lambda: GpuClerk(store, desk, reference), deliver(lived, chance), chance)
 
 
-@repeatable(30)
+@repeatable(20)
 @given(st.lists(tokens.steps(tokens.WILD, PACE), min_size=2, max_size=4), chances)
 def test_published_token_totals_are_the_books_of_two_workers(lives: list[list[tokens.Step]], chance: Random) -> None:
     """The same for tokens."""

@@ -53,7 +53,7 @@ def token_judged(log: TokenLog) -> list[TokenRow]:
     return tokens.ordered(token_oracle.run(accepted(log)))
 
 
-@repeatable(100)
+@repeatable(80)
 @given(wild_lives, chances)
 def test_gpu_ledger_of_a_bad_network(lives: list[list[Step]], chance: Random) -> None:
     """What came late or not at all is not in the ledger; everything else is, as if nothing had happened."""
@@ -62,7 +62,7 @@ def test_gpu_ledger_of_a_bad_network(lives: list[list[Step]], chance: Random) ->
     assert sorted(gpu_ledger(store)) == gpu_judged(log)
 
 
-@repeatable(100)
+@repeatable(80)
 @given(st.lists(tokens.steps(tokens.WILD), min_size=1, max_size=4), chances)
 def test_token_ledger_of_a_bad_network(lives: list[list[tokens.Step]], chance: Random) -> None:
     """The same for tokens."""
@@ -71,7 +71,7 @@ def test_token_ledger_of_a_bad_network(lives: list[list[tokens.Step]], chance: R
     assert tokens.ordered(token_ledger(store)) == token_judged(log)
 
 
-@repeatable(100)
+@repeatable(80)
 @given(roaming_lives, chances)
 def test_gpu_ledger_of_devices_that_move_between_workers(lives: list[list[Step]], chance: Random) -> None:
     """Whoever gets a device back goes on from where the other one was, not from where it was itself."""
@@ -80,7 +80,7 @@ def test_gpu_ledger_of_devices_that_move_between_workers(lives: list[list[Step]]
     assert sorted(gpu_ledger(store)) == gpu_judged(log)
 
 
-@repeatable(100)
+@repeatable(80)
 @given(
     st.lists(tokens.steps([event for event in tokens.WILD if event != "shard"], PACE), min_size=1, max_size=4), chances
 )

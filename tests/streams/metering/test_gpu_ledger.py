@@ -57,7 +57,7 @@ def judged(observations: list[list[Observation]]) -> list[Row]:
     return [row for device in found.values() for row in device.rows]
 
 
-@repeatable(120)
+@repeatable(80)
 @given(wild_lives, chances)
 def test_ledger_is_the_oracles(lives: list[list[Step]], chance: Random) -> None:
     """Splitting, mixing and repeating messages does not change a row."""
@@ -65,7 +65,7 @@ def test_ledger_is_the_oracles(lives: list[list[Step]], chance: Random) -> None:
     assert sorted(undisturbed(deliver(observations, chance))) == sorted(judged(observations))
 
 
-@repeatable(120)
+@repeatable(80)
 @given(wild_lives, chances)
 def test_ledger_survives_any_death(lives: list[list[Step]], chance: Random) -> None:
     """Workers that die at any point and repeat what was not acknowledged leave the same ledger."""

@@ -126,7 +126,7 @@ def ordered(rows: Sequence[TokenRow]) -> list[TokenRow]:
     return sorted(rows, key=lambda row: (row.counter, row.ts_start))
 
 
-@repeatable(200)
+@repeatable(120)
 @given(st.lists(steps(WILD), min_size=1, max_size=4), chances)
 def test_ledger_is_the_oracles(lives: list[list[Step]], chance: Random) -> None:
     """Splitting, mixing, repeating, and workers that die at any point, do not change a row."""
@@ -135,7 +135,7 @@ def test_ledger_is_the_oracles(lives: list[list[Step]], chance: Random) -> None:
     assert ordered(rows) == ordered(token_oracle.run(one for life in observations for one in life))
 
 
-@repeatable(80)
+@repeatable(60)
 @given(st.lists(steps(CALM), min_size=1, max_size=4), chances)
 def test_no_token_is_lost_or_invented(lives: list[list[Step]], chance: Random) -> None:
     """Of a process that never restarts, every token between its first and last sample of a count is counted once."""

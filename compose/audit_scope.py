@@ -49,9 +49,11 @@ def reaching_back(client: Client, since: datetime, rows: int) -> datetime:
 
 
 def _reaching_back_on(client: Client, day: date, since: datetime, rows: int) -> datetime:
+    """The same within a day that has more; its newest minute in any case."""
     left, earliest = rows, _midnight(day) + timedelta(days=1)
-    for minute, count in client.query(_MINUTES, parameters={"since": since, "until": earliest}).result_rows:
-        if count > left:
+    found = client.query(_MINUTES, parameters={"since": since, "until": earliest}).result_rows
+    for number, (minute, count) in enumerate(found):
+        if count > left and number:
             break
         left -= count
         earliest = minute.replace(tzinfo=UTC)

@@ -147,12 +147,16 @@ class GpuChains:
 
     def _let_go(self, devices: Int) -> None:
         """Forget the open rows of these devices. What is stored of them is where others went on; what is not, others
-        have metered. The totals of their minutes are the book's (see `know_from`)."""
-        if len(devices):
-            slot, used = self.slot, len(self.slot)
-            slots = np.flatnonzero(slot.open[:used] & np.isin(slot.device[:used], devices))
-            slot.open[slots] = slot.touched[slots] = False
-            self.device.tag[devices] = -1
+        have metered. From now on only the book can tell the totals of their minutes."""
+        if not len(devices):
+            return
+        slot, used = self.slot, len(self.slot)
+        slots = np.flatnonzero(slot.open[:used] & np.isin(slot.device[:used], devices))
+        for number in np.unique(slot.shard[slots]).tolist():
+            state = self.shards[self.shard_names[number]]
+            self.know_from(state.name, state.cluster, int(slot.end_ms[slots][slot.shard[slots] == number].max()))
+        slot.open[slots] = slot.touched[slots] = False
+        self.device.tag[devices] = -1
 
     def _load_device(self, cluster: str, heads: Sequence[Head]) -> None:
         indexes = []

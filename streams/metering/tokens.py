@@ -121,7 +121,9 @@ class TokenMeter:
             slot = self._slot_of(label)
             if columns.end_ms[slot] >= head["ts_end_ms"]:
                 continue
-            columns.touched[slot] = False  # what is not stored of the open row, others have counted
+            if columns.open[slot]:  # what is stored of this row is where others went on; what is not, they have counted
+                columns.touched[slot] = False
+                self.know_from(self.shards[columns.shard[slot]], int(columns.end_ms[slot]))
             columns.label[slot] = self._label(label)
             columns.shard[slot] = self._shard(head["shard"])
             columns.start_ms[slot], columns.end_ms[slot] = head["ts_start_ms"], head["ts_end_ms"]

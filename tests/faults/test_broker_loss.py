@@ -8,25 +8,31 @@ from tests.faults.traffic import messages
 from tests.faults.work import Book, Site
 from tests.kafka.cluster import Cluster
 
+PART = 90  # messages that come in while one node is away
+
 
 async def test_the_ledger_is_that_of_an_undisturbed_run(
     kafka_cluster: Cluster, undisturbed: Book, clickhouse: ClickHouse, tmp_path: Path
 ) -> None:
     """One after the other, each killed when the one before is whole again; then all three at once. Messages come in
     all the time, by a producer that tries again, and one worker reads them."""
-    site = Site(kafka_cluster.url, clickhouse.url, clickhouse.client, tmp_path)
+    site, traffic = Site(kafka_cluster.url, clickhouse.url, clickhouse.client, tmp_path), messages()
+    numbers = range(len(kafka_cluster.nodes))
     with site.worker() as worker:
-        live = asyncio.create_task(site.feed(messages(), pause_s=0.08))
-        await site.written()
-        for node in kafka_cluster.nodes:
-            kafka_cluster.kill(node.number)
+        for number in numbers:
+            live = asyncio.create_task(site.feed(traffic[number * PART : (number + 1) * PART], pause_s=0.05))
+            await site.written()
+            kafka_cluster.kill(number)
             await site.written()  # two of three are enough
-            kafka_cluster.launch(node.number)
+            kafka_cluster.launch(number)
             await asyncio.to_thread(kafka_cluster.wait_in_sync)
-        for node in kafka_cluster.nodes:
-            kafka_cluster.kill(node.number)
-        for node in kafka_cluster.nodes:
-            kafka_cluster.launch(node.number)
+            await live
+        live = asyncio.create_task(site.feed(traffic[len(numbers) * PART :], pause_s=0.05))
+        await site.written()
+        for number in numbers:
+            kafka_cluster.kill(number)
+        for number in numbers:
+            kafka_cluster.launch(number)
         await asyncio.to_thread(kafka_cluster.wait_ready)
         await live
         await site.caught_up(worker)  # the same worker: it would fail here if it had ended

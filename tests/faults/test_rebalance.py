@@ -8,24 +8,28 @@ from tests.faults.traffic import messages
 from tests.faults.work import Book, Site
 
 BACKLOG = 120
+JOINED = 260  # messages of the backlog and of the time in which the second one comes
 
 
 async def test_the_ledger_is_that_of_an_undisturbed_run(each_site: Site, undisturbed: Book) -> None:
     """The first is alone, then they share the work, then the second is alone."""
     site, traffic = each_site, messages()
     await site.feed(traffic[:BACKLOG])
-    live = asyncio.create_task(site.feed(traffic[BACKLOG:], pause_s=0.06))
+    joining, leaving = traffic[BACKLOG:JOINED], traffic[JOINED:]
     with site.worker("first") as first:
         reads = await first.partitions()
         assert {topic: len(partitions) for topic, partitions in reads.items()} == {
             topic: PARTITIONS[topic] for topic in STAGES
         }
         await site.written()
+        live = asyncio.create_task(site.feed(joining, pause_s=0.06))
         with site.worker("second") as second:
             reads = await second.partitions()
             # Half of them, and both halves of a cluster: totals of devices and of tokens meet in one worker.
             assert len(reads[TELEMETRY_GPU]) == PARTITIONS[TELEMETRY_GPU] // 2
             assert reads[USAGE_GPU] == reads[USAGE_TOKENS]
+            await live
+            live = asyncio.create_task(site.feed(leaving, pause_s=0.06))
             await site.written()
             assert first.stop() == 0
             await live

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -164,13 +165,14 @@ class Site:
             await lag.close()
 
     async def written(self) -> None:
-        """Wait until a worker writes to the ledger."""
-        known = self._rows()
-        await until(lambda: self._rows() > known)
+        """Wait until a worker writes of a later moment to the ledger than anybody has before."""
+        known = self._latest()
+        await until(lambda: self._latest() > known)
 
-    def _rows(self) -> int:
-        """Rows of the ledger in every length that they had."""
-        return int(self.client.query("SELECT count() FROM gpu_usage_store").result_rows[0][0])
+    def _latest(self) -> datetime:
+        """The last moment that the ledger tells of; 1970 while it is empty."""
+        latest: datetime = self.client.query("SELECT max(ts_end) FROM gpu_usage_store").result_rows[0][0]
+        return latest
 
     def book(self) -> Book:
         """What the ClickHouse holds."""

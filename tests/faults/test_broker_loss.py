@@ -8,7 +8,8 @@ from tests.faults.traffic import messages
 from tests.faults.work import Book, Site
 from tests.kafka.cluster import Cluster
 
-PART = 90  # messages that come in while one node is away
+BACKLOG = 60
+PART = 75  # messages that come in while one node, or all, are away
 
 
 async def test_the_ledger_is_that_of_an_undisturbed_run(
@@ -18,16 +19,19 @@ async def test_the_ledger_is_that_of_an_undisturbed_run(
     all the time, by a producer that tries again, and one worker reads them."""
     site, traffic = Site(kafka_cluster.url, clickhouse.url, clickhouse.client, tmp_path), messages()
     numbers = range(len(kafka_cluster.nodes))
+    begun = asyncio.create_task(site.written())
     with site.worker() as worker:
+        await site.feed(traffic[:BACKLOG])
+        await begun
         for number in numbers:
-            live = asyncio.create_task(site.feed(traffic[number * PART : (number + 1) * PART], pause_s=0.05))
-            await site.written()
+            begin = BACKLOG + number * PART
+            live = asyncio.create_task(site.feed(traffic[begin : begin + PART], pause_s=0.05))
             kafka_cluster.kill(number)
             await site.written()  # two of three are enough
             kafka_cluster.launch(number)
             await asyncio.to_thread(kafka_cluster.wait_in_sync)
             await live
-        live = asyncio.create_task(site.feed(traffic[len(numbers) * PART :], pause_s=0.05))
+        live = asyncio.create_task(site.feed(traffic[BACKLOG + len(numbers) * PART :], pause_s=0.05))
         await site.written()
         for number in numbers:
             kafka_cluster.kill(number)

@@ -25,11 +25,12 @@ async def test_a_worker_begins_and_ends_without(clickhouse: ClickHouse, tmp_path
     not wait for ever to say goodbye."""
     port = free_port()
     site = Site(f"kafka://127.0.0.1:{port}", clickhouse.url, clickhouse.client, tmp_path)
+    begun = asyncio.create_task(site.written())
     with site.worker() as worker:
         await until(lambda: "waiting for the Kafka" in worker.log.read_text())
         with running("compose.broker", "--port", str(port), log=tmp_path / "broker.log") as broker:
             await site.feed(messages())
-            await site.written()
+            await begun
             broker.kill()
         assert worker.stop() == 0
         assert "left without a goodbye, for Kafka does not answer" in worker.log.read_text()

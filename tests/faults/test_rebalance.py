@@ -16,12 +16,13 @@ async def test_the_ledger_is_that_of_an_undisturbed_run(each_site: Site, undistu
     site, traffic = each_site, messages()
     await site.feed(traffic[:BACKLOG])
     joining, leaving = traffic[BACKLOG:JOINED], traffic[JOINED:]
+    begun = asyncio.create_task(site.written())
     with site.worker("first") as first:
         reads = await first.partitions()
         assert {topic: len(partitions) for topic, partitions in reads.items()} == {
             topic: PARTITIONS[topic] for topic in STAGES
         }
-        await site.written()
+        await begun
         live = asyncio.create_task(site.feed(joining, pause_s=0.06))
         with site.worker("second") as second:
             reads = await second.partitions()

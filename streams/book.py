@@ -64,7 +64,7 @@ class Book:
         self._given_up = threading.Event()
         self._retry = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_passes),
-            wait=tenacity.wait_exponential_jitter(initial=0.2, max=5),
+            wait=tenacity.wait_exponential_jitter(multiplier=0.2, max=5),
             before_sleep=self._complain,
             stop=tenacity.stop_when_event_set(self._given_up),
             sleep=tenacity.sleep_using_event(self._given_up),

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 METER_LINGER_S = 0.5  # rows are readable about this long after a sample arrives; shorter makes smaller parts
 ECONOMICS_LINGER_S = 0.3
-START_S = 60.0  # for Kafka to be there: a worker may come back before its brokers do
+START_S = 30.0  # for Kafka to be there: a worker may come back before its brokers do
 # Together less than what a supervisor allows between SIGTERM and SIGKILL.
 DRAIN_S = 12.0
 LEAVE_S = 5.0

@@ -58,10 +58,15 @@ def migrated(clickhouse_server: Running) -> Iterator[Client]:
 @pytest.fixture
 def clickhouse(clickhouse_server: Running, migrated: Client) -> ClickHouse:
     """The server with empty tables."""
-    filled = [table for (table,) in migrated.query(_FILLED).result_rows]
-    with ThreadPoolExecutor(4) as pool:  # each waits for the disk
-        list(pool.map(lambda table: migrated.command(f"TRUNCATE TABLE `{table}`"), filled))
+    empty(migrated)
     return ClickHouse(clickhouse_server.url, migrated)
+
+
+def empty(client: Client) -> None:
+    """Take every row out of every table."""
+    filled = [table for (table,) in client.query(_FILLED).result_rows]
+    with ThreadPoolExecutor(4) as pool:  # each waits for the disk
+        list(pool.map(lambda table: client.command(f"TRUNCATE TABLE `{table}`"), filled))
 
 
 @pytest.fixture

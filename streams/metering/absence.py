@@ -15,12 +15,12 @@ LEAST_PATIENCE_MS = 4_500  # no collector takes over and gives back within less;
 
 
 def next_patience(elapsed_ms: Int, patience_ms: Int) -> Int:
-    """How long an absence is trusted, ms, after one more interval: one and a half of the longest of the latest.
+    """How long an absence is trusted, ms, after one more interval: one and a half of it.
 
-    Forgotten by an eighth each time, so that two collectors which read the same targets a moment apart do not look like
-    a pace of a moment. An absence makes it longer by a sixth only: it is no pace until it comes again and again.
+    An interval of less than half of what was expected hardly changes anything: two collectors that read the same
+    targets a moment apart make no pace of a moment. Nor does an absence, until it comes again and again.
     """
-    usual = np.maximum(elapsed_ms + (elapsed_ms >> 1), patience_ms - (patience_ms >> 3))
+    usual = np.where(elapsed_ms + elapsed_ms < patience_ms, patience_ms - (patience_ms >> 4), elapsed_ms * 3 >> 1)
     usual = np.maximum(usual, LEAST_PATIENCE_MS)
     absent = elapsed_ms > patience_ms
     return np.where(absent, patience_ms * 7 // 6, usual) if absent.any() else usual

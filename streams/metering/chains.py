@@ -157,6 +157,7 @@ class GpuChains:
             self.know_from(state.name, state.cluster, int(slot.end_ms[slots][slot.shard[slots] == number].max()))
         slot.open[slots] = slot.touched[slots] = False
         self.device.tag[devices] = -1
+        self.device.patience_ms[devices] = FIRST_PATIENCE_MS
 
     def _load_device(self, cluster: str, heads: Sequence[Head]) -> None:
         indexes = []

@@ -122,7 +122,7 @@ class TokenMeter:
             if columns.end_ms[slot] >= head["ts_end_ms"]:
                 continue
             if columns.open[slot]:  # what is stored of this row is where others went on; what is not, they have counted
-                columns.touched[slot] = False
+                columns.touched[slot], columns.patience_ms[slot] = False, FIRST_PATIENCE_MS
                 self.know_from(self.shards[columns.shard[slot]], int(columns.end_ms[slot]))
             columns.label[slot] = self._label(label)
             columns.shard[slot] = self._shard(head["shard"])

@@ -31,6 +31,8 @@ TARGET = '[[cluster.target]]\nkind = "vllm"\nurls = ["http://127.0.0.1:1/metrics
 PRICE = '[[price]]\nid = "{}"\ncluster = "fir"\nbasis = "rented"\nper_gpu_hour = "3.90"\neffective_from = 2026-04-01\n'
 NOBODY = "127.0.0.1:1"
 
+pytestmark = pytest.mark.timeout(400)  # dozens of commands, each a process, before the first test
+
 FILES = {
     "sound.toml": CLUSTER,
     "broken.toml": CLUSTER + "pue = \n",

@@ -204,7 +204,8 @@ def insert(client: Any, ledger: Ledger) -> None:
     now, long_ago = ledger.now, ledger.now - timedelta(days=60)
     ends = (now + timedelta(days=400)).date()
     clusters = [(*row[:5], Decimal(row[5]), long_ago) for row in CLUSTERS]
-    client.insert("clusters", clusters)
+    names = ["id", "name", "operator", "country", "region", "pue", "recorded_at"]
+    client.insert("clusters", clusters, column_names=names)
     client.insert(
         "programmes",
         [

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from tests.conftest import ClickHouse
+from tests.conftest import ClickHouse, empty
 from tests.faults.traffic import messages
 from tests.faults.work import Book, Site
 from tests.roles import Running, running
@@ -18,6 +18,7 @@ def undisturbed(
     clickhouse_server: Running, migrated: Client, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Book]:
     """The book of a run in which nothing happens."""
+    empty(migrated)  # other tests may have left rows
     folder = tmp_path_factory.mktemp("undisturbed")
     with running("compose.broker", "--port", "0", log=folder / "broker.log") as broker:
         site = Site(broker.url, clickhouse_server.url, migrated, folder)

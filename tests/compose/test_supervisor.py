@@ -173,14 +173,14 @@ async def test_a_role_that_ends_again_and_again_is_given_up(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize(
-    ("code", "text"),
+    ("code", "within_s", "text"),
     [
-        (FOREVER, r"^page is not ready after 0\.3 s"),
-        ("raise SystemExit(2)", r"^page ended 5 times within 60 s; the last"),
+        (FOREVER, 0.3, r"^page is not ready after 0\.3 s"),
+        ("raise SystemExit(2)", 30.0, r"^page ended 5 times within 60 s; the last"),
     ],
 )
 async def test_a_role_that_does_not_come_back_is_given_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, text: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, within_s: float, text: str
 ) -> None:
     """It runs again but never answers, or ends before it does: that is said, and everything ends."""
     monkeypatch.setattr(supervisor, "BACKOFF_S", 0.01)
@@ -190,7 +190,7 @@ async def test_a_role_that_does_not_come_back_is_given_up(
         return bool(answers and answers.pop())
 
     async with Supervisor(tmp_path) as roles:
-        pid = await roles.start(role("page", code, ready=once, ready_timeout_s=0.3, restarted=True))
+        pid = await roles.start(role("page", code, ready=once, ready_timeout_s=within_s, restarted=True))
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         with pytest.raises(RoleFailed, match=text):

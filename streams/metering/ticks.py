@@ -51,8 +51,9 @@ def read_tick(batch: pa.RecordBatch) -> tuple[Tick, list[OutOfRange]]:
         (tick.memory_used_mib, 0, MAX_MEMORY_MIB, "memory_out_of_range"),
         (tick.temperature_c, -50, 250, "temperature_out_of_range"),
     ):
-        wrong = np.flatnonzero((values < least) | (values > most))
-        if len(wrong):
+        # The extremes of all, leaving out NaN, are found in half the time that comparing each one takes.
+        if np.fmin.reduce(values, initial=least) < least or np.fmax.reduce(values, initial=most) > most:
+            wrong = np.flatnonzero((values < least) | (values > most))
             values[wrong] = np.nan
             impossible.append(OutOfRange(wrong, kind, f"outside {least}..{most}; the value is left out"))
     return tick, impossible

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from string import Template
 
 from clickhouse_connect.driver.client import Client
@@ -26,7 +27,8 @@ class Difference:
 
     cluster: str
     quantity: str
-    amount: float
+    amount: Decimal
+    """In the unit of the quantity's column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,7 @@ class Audit:
     def _differences(self, client: Client, parameters: dict[str, object]) -> list[Difference]:
         if not self.tally:
             return []
-        sums = ", ".join(f"sum(abs(toFloat64(tally_{name} - book_{name})))" for name in self.tally)
+        sums = ", ".join(f"sum(abs(toDecimal128(tally_{name} - book_{name}, 9)))" for name in self.tally)
         query = _DIFFERENCES.substitute(query=self.query, sums=sums)
         return [
             Difference(cluster, quantity, amount)

@@ -10,7 +10,7 @@ from clickhouse_connect.driver.client import Client
 
 from compose.audit import CheckResult, Difference, Scope
 from compose.audit_money import Row, result, select
-from schemas.money import NANO, decimal_to_nano, nano_to_decimal, round_half_even, split
+from schemas.money import decimal_to_nano, nano_to_decimal, round_half_even, split
 from streams.reference import Reference
 
 # Names of the audits.
@@ -156,7 +156,7 @@ def _differences(minutes: Mapping[tuple[datetime, str, str], _Compared]) -> list
     amounts: dict[str, int] = defaultdict(int)
     for (_, cluster, _), compared in minutes.items():
         amounts[cluster] += abs(compared.tally_nano - compared.book_nano)
-    return [Difference(cluster, "cost", amount / NANO) for cluster, amount in sorted(amounts.items())]
+    return [Difference(cluster, "cost", nano_to_decimal(amount)) for cluster, amount in sorted(amounts.items())]
 
 
 def _shares(row: Row, served: Mapping[str, int], reference: Reference) -> list[tuple[str, str, int]]:

@@ -9,6 +9,7 @@ has become long ago.
 import asyncio
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -77,8 +78,9 @@ class Auditor:
         """Audits that failed, and what they looked at when they began to."""
         self._passes = 0
 
-    def look(self, ended: Callable[[], bool] = lambda: False) -> list[CheckResult]:
-        """One pass. Gives up between two audits, without a result, when `ended` says so."""
+    def look(self, ended: threading.Event | None = None) -> list[CheckResult]:
+        """One pass. Gives up between two audits, without a result, once `ended` is set."""
+        ended = ended or threading.Event()
         now = self._clock()
         whole = self._everything_at is None or now - self._everything_at >= timedelta(seconds=EVERYTHING_S)
         wanted, rows = (BEGINNING, EVERYTHING_ROWS) if whole else (now - self._window, LEDGER_ROWS)
@@ -87,7 +89,7 @@ class Auditor:
         usual = self._scope(known, since, ROWS if whole else EXACT_ROWS, self._passes)
         first: list[tuple[Check, Scope, list[CheckResult]]] = []
         for check in checks(known):
-            if ended():
+            if ended.is_set():
                 return []
             before = self._failing.get(check.names)
             if check.whole and not whole and before is None:
@@ -95,7 +97,7 @@ class Auditor:
             scope = usual if before is None else self._scope(known, min(since, before.since), ROWS, before.turn)
             first.append((check, scope, run(check, self._client, scope)))
         results = self._look_again(first, ended)
-        if not ended():
+        if not ended.is_set():
             self._passes += 1
             self._everything_at = now if whole else self._everything_at
         return results
@@ -104,7 +106,7 @@ class Auditor:
         return scope_of(self._client, config, at_rest=False, since=since, rows=rows, turn=turn)
 
     def _look_again(
-        self, first: Sequence[tuple[Check, Scope, list[CheckResult]]], ended: Callable[[], bool]
+        self, first: Sequence[tuple[Check, Scope, list[CheckResult]]], ended: threading.Event
     ) -> list[CheckResult]:
         """What counts of a pass: of audits that found something, what they find after a while."""
         suspects = [check.names for check, _, results in first if failed(results)]
@@ -112,12 +114,10 @@ class Auditor:
             log.info(
                 "looking again in %g s: %s", self._again_s, ", ".join(name for names in suspects for name in names)
             )
-            over = time.monotonic() + self._again_s
-            while time.monotonic() < over and not ended():
-                time.sleep(min(0.1, self._again_s))
+            ended.wait(self._again_s)
         counting = []
         for check, scope, results in first:
-            if ended():
+            if ended.is_set():
                 return []
             if failed(results) and check.names not in self._failing:
                 results = run(check, self._client, scope)
@@ -184,10 +184,13 @@ async def watch(
     """Repeat the audits until `stop` is set. Without ClickHouse or Kafka the log says so, and the next pass tries."""
     client.set_client_setting("max_threads", 1)  # the others belong to those who write
     auditor, reporter = Auditor(client, config, window_s, again_s=min(AGAIN_S, every_s)), Reporter(kafka)
+    ended = threading.Event()  # for the thread that looks
+    stopping = asyncio.create_task(stop.wait())
+    stopping.add_done_callback(lambda _: ended.set())
     while not stop.is_set():
         began = time.monotonic()
         try:
-            results = await asyncio.to_thread(auditor.look, stop.is_set)
+            results = await asyncio.to_thread(auditor.look, ended)
             if results:
                 show(results)
                 await reporter.report(results)
@@ -204,7 +207,7 @@ def show(results: Sequence[CheckResult]) -> None:
         EXAMINED.labels(result.name).set(result.examined)
         SECONDS.labels(result.name).set(result.seconds)
         for difference in result.differences:
-            TALLY_DIFFERENCE.labels(difference.cluster, difference.quantity).set(difference.amount)
+            TALLY_DIFFERENCE.labels(difference.cluster, difference.quantity).set(float(difference.amount))
         if not result.passed:
             first = in_words(result.rows[0]) if result.rows else ""
             log.error("%s: %d at fault, the first: %s", result.name, result.faults, first)

@@ -5,7 +5,12 @@ A totals message says what one shard's minute amounts to *so far*. It replaces t
 All quantities are exact integers: nanoseconds of a whole device, millijoules, nano-units of the currency, tokens.
 """
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+UnixMs = Annotated[int, Field(ge=0, lt=4_102_444_800_000)]
+"""Unix ms before 2100, so that every store can hold it."""
 
 
 class _Message(BaseModel):
@@ -44,12 +49,12 @@ class GpuTotals(_Message):
 
     cluster: str
     shard: str
-    minute_ms: int
+    minute_ms: UnixMs
     version: int
     """Device time folded into the minute so far, ns: grows with every interval."""
-    ts_start_ms: int
+    ts_start_ms: UnixMs
     """First moment that the minute's rows cover."""
-    ts_end_ms: int
+    ts_end_ms: UnixMs
     """Latest moment that the minute's rows reach."""
     groups: list[GpuGroup]
     conditions: list[DeviceCondition] = []
@@ -75,8 +80,8 @@ class TokenTotals(_Message):
 
     cluster: str
     shard: str
-    minute_ms: int
+    minute_ms: UnixMs
     version: int
     """Counter time folded into the minute so far, ms: grows with every interval."""
-    ts_end_ms: int
+    ts_end_ms: UnixMs
     groups: list[TokenGroup]

@@ -80,11 +80,15 @@ class Book:
     def insert(self, table: str, rows: pa.Table) -> None:
         """Write rows; returns when they are stored. What does not fit one block goes oldest first."""
         for part in _blocks(rows):
-            sink = pa.BufferOutputStream()
-            with pa.ipc.new_stream(sink, part.schema) as writer:
-                writer.write_table(part.combine_chunks())
-            self._call(partial(self._send, table, part.column_names, sink.getvalue().to_pybytes()))
-            metrics.ROWS.labels(table).inc(part.num_rows)
+            self.insert_block(table, part)
+
+    def insert_block(self, table: str, rows: pa.Table) -> None:
+        """Write at most BLOCK_ROWS rows of one day, or of a table without days, whole or not at all."""
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, rows.schema) as writer:
+            writer.write_table(rows.combine_chunks())
+        self._call(partial(self._send, table, rows.column_names, sink.getvalue().to_pybytes()))
+        metrics.ROWS.labels(table).inc(rows.num_rows)
 
     def _send(self, table: str, columns: list[str], block: bytes) -> None:
         begun = time.monotonic()

@@ -5,9 +5,13 @@ import subprocess
 import urllib.request
 from dataclasses import dataclass
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-PROMTOOL = shutil.which("promtool")  # of the Debian package `prometheus`
+PROMTOOL = shutil.which("promtool")
+needs_promtool = pytest.mark.skipif(
+    PROMTOOL is None, reason="promtool is not on this machine: it comes with Debian's `prometheus`"
+)
 
 
 @dataclass(frozen=True)

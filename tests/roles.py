@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,7 +118,12 @@ def gone(pid: int) -> bool:
 
 def wait_gone(pids: list[int], within_s: float = 5.0) -> None:
     """Wait for the end of processes; fails when one is still there in the end."""
+    wait_until(lambda: all(map(gone, pids)), within_s, lambda: [pid for pid in pids if not gone(pid)])
+
+
+def wait_until(met: Callable[[], bool], within_s: float, told: Callable[[], object] = lambda: "") -> None:
+    """Wait for what other processes or threads do; fails with what is `told` when it does not come in time."""
     deadline = time.monotonic() + within_s
-    while left := [pid for pid in pids if not gone(pid)]:
-        assert time.monotonic() < deadline, left
-        time.sleep(0.01)
+    while not met():
+        assert time.monotonic() < deadline, told()
+        time.sleep(0.02)

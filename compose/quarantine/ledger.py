@@ -1,5 +1,7 @@
 """What a replay asks of the book, and how it writes rows that come late: never over rows that are there."""
 
+# ruff: noqa: S608  (SQL put together from constants of this module; values come in as parameters)
+
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -15,7 +17,6 @@ from streams.late import Hole, stood, went_on
 from streams.metering.intervals import MAX_BRIDGE_MS, MINUTE_MS
 
 _NAMED = 1000  # devices in one query: their names travel in the URL
-_INSERT = {"async_insert": 0}  # acknowledged when stored
 
 # A replay that was cut off is finished by the next one, if it comes within this time.
 _RECENT = "recorded_at > now() - INTERVAL 30 DAY"
@@ -112,11 +113,7 @@ class LateLedger:
         """Record rows in gpu_usage_late: those of a device all or none. Only what is recorded goes into the ledger."""
         marked = rows.append_column("run", pa.array([str(run)] * len(rows), pa.string()))
         for block in _whole_devices(marked):
-            sink = pa.BufferOutputStream()
-            with pa.ipc.new_stream(sink, block.schema) as writer:
-                writer.write_table(block.combine_chunks())
-            content = sink.getvalue().to_pybytes()
-            self._client.raw_insert("gpu_usage_late", block.column_names, content, _INSERT, "ArrowStream")
+            self.book.insert_block("gpu_usage_late", block)
 
     def check(self, run: UUID) -> None:
         """Raise NoAnswer, and take back what was recorded, when rows would lie over rows that are there, or another
@@ -141,8 +138,7 @@ class LateLedger:
         names = [name for (name,) in self._client.query(_COLUMNS).result_rows]
         columns = ", ".join(f"`{name}`" for name in names if name not in ("run", "recorded_at"))
         self._client.command(
-            f"INSERT INTO gpu_usage_store ({columns}) "  # noqa: S608  (names of our own)
-            f"SELECT {columns} FROM gpu_usage_late WHERE run = {{run:UUID}}",
+            f"INSERT INTO gpu_usage_store ({columns}) SELECT {columns} FROM gpu_usage_late WHERE run = {{run:UUID}}",
             parameters={"run": str(run)},
         )
         places = self._client.query(_MINUTES, parameters={"run": str(run)}).result_rows
@@ -194,27 +190,27 @@ FROM
     )
 )
 GROUP BY device, number
-"""  # noqa: S608
+"""
 _NEXT = f"""
 SELECT device, toUnixTimestamp64Milli(min(ts_start)) AS start_ms, start_ms
 FROM gpu_usage_store
 WHERE {_OWN} AND ts_start > fromUnixTimestamp64Milli({{until:Int64}})
 GROUP BY device
-"""  # noqa: S608
+"""
 _ENDING = f"""
 SELECT {_ROW} FROM gpu_usage_store FINAL
 WHERE {_OWN} AND ts_start >= fromUnixTimestamp64Milli({{first:Int64}})
     AND ts_start <= fromUnixTimestamp64Milli({{last:Int64}}) AND ts_end_ms = {_MOMENT}
 ORDER BY device, slice, ts_start DESC
 LIMIT 1 BY device, slice
-"""  # noqa: S608
+"""
 _STARTING = f"""
 SELECT {_ROW} FROM gpu_usage_store FINAL
 WHERE {_OWN} AND ts_start >= fromUnixTimestamp64Milli({{first:Int64}})
     AND ts_start <= fromUnixTimestamp64Milli({{last:Int64}})
     AND ts_start_ms >= {_MOMENT} AND intDiv(ts_start_ms, 60000) = intDiv({_MOMENT}, 60000)
 ORDER BY device, slice, ts_start
-"""  # noqa: S608
+"""
 # A Float32 as the shortest decimal that it is the nearest to: what the exporter printed.
 _SAMPLES = f"""
 SELECT device, slice, busy_source, if(isNaN(sample.power_w), NULL, toFloat64(toString(sample.power_w))) AS power_w,
@@ -233,7 +229,7 @@ INNER JOIN
     FROM gpu_series WHERE {_OWN}
 ) AS label ON sample.series = label.series
 WHERE toUnixTimestamp64Milli(sample.ts) = {_MOMENT}
-"""  # noqa: S608
+"""
 _COUNTERS = """
 SELECT endpoint, toString(replica), toString(served_model), toString(team), toUnixTimestamp64Milli(min(ts_start)),
     toUnixTimestamp64Milli(max(ts_end))
@@ -266,4 +262,4 @@ _UNFINISHED = f"""
 SELECT DISTINCT run FROM gpu_usage_late
 WHERE {_RECENT} AND run NOT IN (SELECT run FROM quarantine_replays)
 ORDER BY run
-"""  # noqa: S608
+"""

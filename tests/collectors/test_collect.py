@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,6 +23,13 @@ from schemas.topics import TELEMETRY_GPU, TELEMETRY_TOKENS, Envelope
 from tests.collectors.exporters import gpu_page, refused, says, serving, slow
 
 VLLM = 'process_start_time_seconds 1.7e9\nvllm:prompt_tokens_total{engine="0",model_name="m"} 5\n'
+
+
+def moment(row: dict[str, object]) -> datetime:
+    """When the sample was taken."""
+    ts = row["ts"]
+    assert isinstance(ts, datetime)
+    return ts
 
 
 @dataclass
@@ -133,8 +141,8 @@ async def test_samples_reach_the_topics_whole(broker: str, tmp_path: Path) -> No
     assert {(row["node"], row["job"], row["account"]) for row in gpus} == {("n1", "", ""), ("n2", "42", "rrg-acme")}
     assert {(row["prompt_tokens"], row["endpoint"]) for row in llm} == {(5, f"{address}/llm".removeprefix("http://"))}
     for device in ("GPU-n1-0", "GPU-n2-1"):
-        times = [row["ts"] for row in gpus if row["device"] == device]
-        assert all(before < after for before, after in pairwise(times))  # type: ignore[operator]
+        times = [moment(row) for row in gpus if row["device"] == device]
+        assert all(before < after for before, after in pairwise(times))
     assert sorted(topics.latency_ms)[len(topics.latency_ms) * 9 // 10] < 1000
     assert asked >= 4
     assert collector.statistics.spool_messages == 0
@@ -221,9 +229,9 @@ async def test_a_clock_that_is_set_loses_no_sample(
         async with collecting(toml, tmp_path, broker, wall=wall) as collector:
             for wall.step_s, seconds in ((0.0, 1.0), (-3600.0, 0.5), (0.0, 0.5), (-3600.0, 1.5)):
                 await asyncio.sleep(seconds)
-    times = [row["ts"] for row in topics.rows["fir/c1/0"] if row["device"] == "GPU-n1-0"]
+    times = [moment(row) for row in topics.rows["fir/c1/0"] if row["device"] == "GPU-n1-0"]
     assert len(times) == collector.statistics.scrapes >= 20
-    steps = [(after - before).total_seconds() for before, after in pairwise(times)]  # type: ignore[operator]
+    steps = [(after - before).total_seconds() for before, after in pairwise(times)]
     assert [round(step, -2) for step in steps if step <= 0] == [-3600.0]
     events = [defect for envelope in topics.envelopes["fir/c1/0"] for defect in envelope.defects]
     assert {(event.kind, event.source) for event in events} == {("clock_step", "collector c1")}

@@ -2,10 +2,11 @@
 
 import contextlib
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from tests.roles import wait_until
 
 READ_S = 60.0
 
@@ -33,14 +34,11 @@ class Pages:
 
     def wait_read(self, times: int) -> None:
         """Wait until every page was read this often since the last `show`."""
-        deadline = time.monotonic() + READ_S
-        while True:
-            with self._lock:
-                unread = [path for path in self._pages if self._reads[path] < times]
-            if not unread:
-                return
-            assert time.monotonic() < deadline, f"nobody reads {unread}"
-            time.sleep(0.02)
+        wait_until(lambda: not self._unread(times), READ_S, lambda: f"nobody reads {self._unread(times)}")
+
+    def _unread(self, times: int) -> list[str]:
+        with self._lock:
+            return [path for path in self._pages if self._reads[path] < times]
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ from tests.compose.command import Platform, rows, up
 from tests.compose.pages import serving
 from tests.compose.stages import BREAK, CHAT_SERVED, CONFIG, STAGES, stage
 from tests.prometheus import Page, fetch
-from tests.roles import running, wait_gone
+from tests.roles import running, wait_gone, wait_until
 
 READS = 3  # of each page in each stage
 KILLED = ("worker", "collect", "clickhouse")  # kill -9 in the middle of the first stages, one in each
@@ -114,18 +114,15 @@ def staged(place: Path) -> Iterator[Book]:
 
 def away_from_the_minute() -> None:
     """Counters are stepped within a minute, so that no step is divided among two rows and paper needs no floors."""
-    while not 2 < time.time() % 60 < 55:
-        time.sleep(0.1)
+    wait_until(lambda: 2 < time.time() % 60 < 55, 60)
 
 
 def kill(platform: Platform, role: str) -> None:
     """kill -9, and wait until it was started again."""
     os.kill(platform.roles()[role], signal.SIGKILL)
-    deadline = time.monotonic() + RESTART_S
-    while f"\n{role} was started again: it was killed by SIGKILL; it said: " not in platform.said():
-        assert platform.process.poll() is None, platform.said()
-        assert time.monotonic() < deadline, platform.said()
-        time.sleep(0.05)
+    line = f"\n{role} was started again: it was killed by SIGKILL; it said: "
+    wait_until(lambda: line in platform.said() or platform.process.poll() is not None, RESTART_S, platform.said)
+    assert platform.process.poll() is None, platform.said()
 
 
 def metrics_of(folder: Path) -> dict[str, str]:

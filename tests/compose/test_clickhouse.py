@@ -18,7 +18,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 from compose import client
 from compose.client import CannotConnect
 from tests.compose.http import ask
-from tests.roles import Running
+from tests.roles import Running, wait_until
 
 ROWS = 200_000
 
@@ -435,14 +435,6 @@ def test_a_query_ends_when_its_client_goes(url: str) -> None:
     mark = "SELECT sum(sipHash64(number)) FROM numbers(1000000000000)"
     connection.request("POST", "/", mark)
     running = f"SELECT count() FROM system.processes WHERE query = '{mark}'"
-    _until(lambda: ask(url, running).text == "1\n")
+    wait_until(lambda: ask(url, running).text == "1\n", 10)
     connection.close()
-    _until(lambda: ask(url, running).text == "0\n")
-
-
-def _until(condition: object) -> None:
-    assert callable(condition)
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: ask(url, running).text == "0\n", 10)

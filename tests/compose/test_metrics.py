@@ -18,7 +18,7 @@ from collectors import metrics as collector_metrics
 from collectors.statistics import Statistics
 from compose.datadir import held
 from compose.metrics import MetricsError, asked, served
-from tests.prometheus import PROMTOOL, Page, fetch, lint
+from tests.prometheus import PROMTOOL, Page, fetch, lint, needs_promtool
 from tests.roles import ROOT
 
 PROMETHEUS = ROOT / "compose" / "prometheus.yaml"
@@ -94,7 +94,7 @@ def test_prometheus_finds_the_roles(tmp_path: Path) -> None:
     assert not (tmp_path / "data" / "metrics.json").exists()
 
 
-@pytest.mark.skipif(PROMTOOL is None, reason="promtool is not on this machine: it comes with Debian's `prometheus`")
+@needs_promtool
 def test_the_example_is_sound() -> None:
     """Prometheus takes the configuration and the rules as they are shipped."""
     done = subprocess.run(

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from prometheus_client import REGISTRY
 
 from compose import supervisor
 from compose.supervisor import Ready, Role, RoleFailed, Supervisor
-from tests.roles import gone, wait_gone
+from tests.roles import gone, wait_gone, wait_until
 
 FOREVER = "import time; print('up', flush=True); time.sleep(600)"
 STUBBORN = (
@@ -121,8 +120,7 @@ async def test_a_role_that_ends_takes_all_down(tmp_path: Path, code: str, text: 
 
 
 def wait_said(log: Path, text: str, times: int) -> None:
-    while log.read_text().count(text) < times:
-        time.sleep(0.01)
+    wait_until(lambda: log.read_text().count(text) >= times, 20, log.read_text)
 
 
 def restarts(name: str) -> float:

@@ -27,7 +27,7 @@ from tests.compose.stages import (
     TENANT_MJ,
     WHOLE_MJ,
 )
-from tests.prometheus import PROMTOOL, lint
+from tests.prometheus import lint, needs_promtool
 from tests.roles import ROOT
 
 
@@ -122,7 +122,7 @@ def test_alert_rules_are_about_metrics_that_exist(book: Book) -> None:
     assert named <= told
 
 
-@pytest.mark.skipif(PROMTOOL is None, reason="promtool is not on this machine: it comes with Debian's `prometheus`")
+@needs_promtool
 def test_promtool_objects_to_nothing(book: Book) -> None:
     """Names, units and help texts follow Prometheus's conventions, on the page of every role."""
     assert {role: found for role, page in book.metrics.items() if (found := lint(page))} == {}

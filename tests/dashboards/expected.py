@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 
 from tests.dashboards.seed import AGREEMENT, AGREEMENTS, Burn, Ledger, UnitCost
 
@@ -17,7 +18,9 @@ def _newest(ledger: Ledger, end: datetime, agreements: set[str]) -> dict[str, Bu
     return newest
 
 
-def burn_tiles(ledger: Ledger, from_ms: int, to_ms: int, agreements: set[str]) -> dict[str, float | Decimal | None]:
+def burn_tiles(
+    ledger: Ledger, from_ms: int, to_ms: int, agreements: set[str]
+) -> dict[str, Fraction | Decimal | int | None]:
     """The six tiles of Subsidy burn by panel name, for the chosen agreements (empty: all)."""
     end = datetime.fromtimestamp(to_ms // 1000, UTC)
     newest = _newest(ledger, end, agreements)
@@ -42,10 +45,10 @@ def burn_tiles(ledger: Ledger, from_ms: int, to_ms: int, agreements: set[str]) -
     return {
         "spent": sum(spent.values(), Decimal(0)),
         "remaining": sum((caps[name] - spent[name] for name in caps), Decimal(0)) if caps else None,
-        "used": float(sum(spent[name] for name in caps)) / float(sum(caps.values())) if caps else None,
+        "used": Fraction(sum(spent[name] for name in caps)) / Fraction(sum(caps.values())) if caps else None,
         "burn-rate": rate,
         "next-end": min(ends) * 1000 if ends else None,
-        "subsidy-share": float(sum(line.subsidy for line in lines)) / float(cost) if cost else None,
+        "subsidy-share": Fraction(sum(line.subsidy for line in lines)) / Fraction(cost) if cost else None,
     }
 
 
@@ -57,7 +60,7 @@ def _lines(ledger: Ledger, from_ms: int, to_ms: int, currency: str = "CAD") -> l
     ]
 
 
-def economics_tiles(ledger: Ledger, from_ms: int, to_ms: int, closed: datetime) -> dict[str, float]:
+def economics_tiles(ledger: Ledger, from_ms: int, to_ms: int, closed: datetime) -> dict[str, Fraction]:
     """The tiles of Unit economics, all variables All, except coverage. `closed`: minutes before it are complete."""
     lines = _lines(ledger, from_ms, to_ms)
     serving = [line for line in lines if line.model]
@@ -67,9 +70,10 @@ def economics_tiles(ledger: Ledger, from_ms: int, to_ms: int, closed: datetime) 
     done = [line for line in lines if line.minute in whole]
     minutes = len({line.minute for line in done})
     return {
-        "cost-per-mtok": float(sum(line.cost for line in serving)) * 1e6 / tokens,
-        "energy-per-token": float(sum(line.energy_j for line in serving)) / tokens,
-        "tokens-per-second": sum(line.prompt_tokens + line.generation_tokens for line in done) / (minutes * 60),
-        "cost-per-hour": float(sum(line.cost for line in done)) * 60 / minutes,
-        "busy-share": float(sum(line.busy_seconds for line in lines)) / float(sum(line.gpu_seconds for line in lines)),
+        "cost-per-mtok": Fraction(sum(line.cost for line in serving)) * 1_000_000 / tokens,
+        "energy-per-token": Fraction(sum(line.energy_j for line in serving)) / tokens,
+        "tokens-per-second": Fraction(sum(line.prompt_tokens + line.generation_tokens for line in done), minutes * 60),
+        "cost-per-hour": Fraction(sum(line.cost for line in done)) * 60 / minutes,
+        "busy-share": Fraction(sum(line.busy_seconds for line in lines))
+        / Fraction(sum(line.gpu_seconds for line in lines)),
     }

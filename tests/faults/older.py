@@ -2,6 +2,7 @@
 
 import sys
 from typing import Any
+from unittest.mock import patch
 
 from compose.cli import main
 from schemas import arrow
@@ -13,5 +14,5 @@ def refuse(_value: bytes, _model: Any, _schema: Any) -> Any:
 
 
 if __name__ == "__main__":
-    setattr(arrow, "_decode_json", refuse)  # noqa: B010
-    sys.exit(main())
+    with patch.object(arrow, "_decode_json", refuse):
+        sys.exit(main())

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from unittest.mock import patch
 
 import faust
 import mode
@@ -96,7 +97,7 @@ async def read(
     if head and not seek:
         await commit(kafka, group, head)
     app = create_app(kafka, group=group)
-    setattr(app.transport, "Consumer", consumer)  # noqa: B010  (Faust declares it for the class)
+    patch.object(app.transport, "Consumer", consumer).start()  # of this app, not of the class
     reading = Reading(head, hangs, processed=set() if seek else set(range(head)))
     behind = declare(app, reading)
     app.finalize()

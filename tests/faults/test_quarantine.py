@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import json
-import os
-import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -22,7 +20,7 @@ from compose.quarantine.ledger import LateLedger
 from schemas.arrow import JSON
 from schemas.config_file import load
 from tests.faults.traffic import CONFIG, INTERVAL_MS, START_MS, Message, Shape, scrapes
-from tests.faults.work import Book, Site, Worker
+from tests.faults.work import Book, Site, Worker, ended
 from tests.roles import spawn
 
 HOLE = range(20, 76)  # ticks: 112 s, longer than may be silent
@@ -51,13 +49,8 @@ def older_worker(site: Site) -> Iterator[Worker]:
     config_file, log = site.folder / "config.toml", site.folder / "older.log"
     config_file.write_text(CONFIG)
     arguments = ("--config", str(config_file), "--kafka", site.kafka, "--clickhouse", site.clickhouse_url)
-    worker = Worker(spawn("tests.faults.older", "worker", *arguments, log=log).process, log)
-    try:
+    with ended(Worker(spawn("tests.faults.older", "worker", *arguments, log=log).process, log)) as worker:
         yield worker
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(worker.process.pid, signal.SIGKILL)
-        worker.process.wait()
 
 
 async def command(*arguments: object) -> str:

@@ -110,6 +110,17 @@ class Worker:
         return {topic: json.loads(numbers) for topic, numbers in re.findall(r"(\S+) (\[[^]]*\])", last)}
 
 
+@contextlib.contextmanager
+def ended(worker: Worker) -> Iterator[Worker]:
+    """For a block; what is left of the worker afterwards is killed."""
+    try:
+        yield worker
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(worker.process.pid, signal.SIGKILL)
+        worker.process.wait()
+
+
 def launch(config_file: Path, kafka: str, clickhouse_url: str, log: Path, *options: str) -> Worker:
     """Start a worker; it lives until somebody ends it. Call from the main thread."""
     arguments = ("--config", str(config_file), "--kafka", kafka, "--clickhouse", clickhouse_url, *options)
@@ -131,13 +142,8 @@ class Site:
         config_file = self.folder / "config.toml"
         config_file.write_text(CONFIG)
         log = self.folder / f"{name}.log"
-        worker = launch(config_file, self.kafka, clickhouse_url or self.clickhouse_url, log, *options)
-        try:
+        with ended(launch(config_file, self.kafka, clickhouse_url or self.clickhouse_url, log, *options)) as worker:
             yield worker
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(worker.process.pid, signal.SIGKILL)
-            worker.process.wait()
 
     async def feed(self, messages: Sequence[Message], *, pause_s: float = 0) -> None:
         """Publish messages in order; with a pause after each one, they arrive while others are worked on."""

@@ -98,7 +98,7 @@ class Watch:
     async def _look(self, offsets: "Groups") -> None:
         with contextlib.suppress(ClickHouseError, OSError):
             rows = (await asyncio.to_thread(self.client.query, _REACH)).result_rows
-            self.reach_ms = {shard: reach_ms for shard, reach_ms in rows}  # noqa: C416  (mypy knows no length of a row)
+            self.reach_ms = {str(shard): int(reach_ms) for shard, reach_ms in rows}
         async with asyncio.timeout(ANSWER_S):
             committed, ends = await offsets.read()
         self.lag = {topic: _behind(committed, ends, [topic]) for topic in STAGES}

@@ -3,7 +3,7 @@
 The models hold what one table can say on its own; what ties tables together is in :mod:`schemas.config_rules`.
 """
 
-from datetime import date
+from datetime import date, time
 from fractions import Fraction
 from typing import Annotated, Literal
 
@@ -22,6 +22,8 @@ from schemas.config_values import (
     Seconds,
     ServerUrl,
     Share,
+    TimeOfDay,
+    Timezone,
 )
 
 UNATTRIBUTED_CURRENCY = "CAD"
@@ -79,6 +81,10 @@ class Cluster(Section):
     operator: str = ""
     country: Country
     region: str = ""
+    operator_country: Country | None = None
+    """Home of who runs it. Default: the country where it stands."""
+    timezone: Timezone = "UTC"
+    """In which tariffs by time of day are written, such as "America/Vancouver"."""
     pue: Number = Fraction(1)
     max_gap: Seconds | None = None
     """Longest silence of a device still metered without a bridge. Default 90 s, at least three scrape intervals."""
@@ -158,6 +164,30 @@ class Deployment(Section):
         return self.tokens_from or ("gateway" if self.shared else "engine")
 
 
+class Tariff(Section):
+    """What electricity costs at certain hours of the cluster's local time. The first that fits holds."""
+
+    id: Id
+    starts: TimeOfDay
+    ends: TimeOfDay
+    """Exclusive; the same as or before `starts`: on the next day."""
+    days: Literal["all", "weekdays", "weekends"] = "all"
+    """Of the local day on which the moment lies."""
+    months: list[Annotated[int, Field(ge=1, le=12)]] = []
+    """Default: all."""
+    energy_per_kwh: Amount
+
+    def holds_at(self, weekday: int, month: int, clock: time) -> bool:
+        """Whether it fits a local moment; weekday 0 = Monday."""
+        if self.months and month not in self.months:
+            return False
+        if self.days != "all" and (weekday >= 5) != (self.days == "weekends"):
+            return False
+        if self.starts < self.ends:
+            return self.starts <= clock < self.ends
+        return clock >= self.starts or clock < self.ends
+
+
 class Price(Section):
     id: Id
     cluster: str
@@ -167,8 +197,14 @@ class Price(Section):
     currency: Currency = "CAD"
     capex: Amount | None = None
     lifetime_years: Annotated[Number, Positive] | None = None
+    residual_value: Amount | None = None
+    """What the GPU is still worth at the end of its life; only the difference is written off."""
     opex_per_gpu_hour: Amount = Fraction(0)
     energy_per_kwh: Amount = Fraction(0)
+    """Electricity at hours for which no `tariff` fits."""
+    tariff: list[Tariff] = []
+    pue: Number | None = None
+    """Default: the cluster's."""
     per_gpu_hour: Amount | None = None
     effective_from: date
     effective_to: date | None = None
@@ -176,7 +212,9 @@ class Price(Section):
 
     @model_validator(mode="after")
     def _fields_of_basis(self) -> "Price":
-        owned = ("capex", "lifetime_years", "opex_per_gpu_hour", "energy_per_kwh")
+        owned = (
+            "capex", "lifetime_years", "residual_value", "opex_per_gpu_hour", "energy_per_kwh", "tariff", "pue",
+        )  # fmt: skip
         needed, foreign = (owned[:2], ("per_gpu_hour",)) if self.basis == "owned" else (("per_gpu_hour",), owned)
         absent = " and ".join(name for name in needed if getattr(self, name) is None)
         astray = [name for name in foreign if getattr(self, name)]
@@ -232,6 +270,8 @@ class Programme(_Term):
     """By language. One text in the file stands for both."""
     budget: Amount
     currency: Currency = "CAD"
+    stacking_limit: Share | None = None
+    """Most that all programmes together may pay of a cost that this one supports. Default: all of it."""
 
 
 class CostShare(Section):
@@ -242,6 +282,8 @@ class CostShare(Section):
     elsewhere: Share = Fraction(0)
     elsewhere_until: date | None = None
     """Last day, inclusive, on which `elsewhere` is paid."""
+    of: Literal["cost", "remainder"] = "cost"
+    """For an agreement that comes `after` another: share of the whole cost, or of what the others left."""
 
     @model_validator(mode="after")
     def _until_when(self) -> "CostShare":
@@ -253,32 +295,76 @@ class CostShare(Section):
 
 
 class TokenPrice(Section):
-    """The recipient pays at most `per_mtok` per 1M tokens, the programme the rest of the cost."""
+    """The recipient pays at most so much per 1M tokens, the programme the rest of the cost.
+
+    Either one price for all tokens, or one each for input, cached input and output.
+    """
 
     kind: Literal["token_price"]
-    per_mtok: Amount
+    per_mtok: Amount | None = None
+    prompt_per_mtok: Amount | None = None
+    """Of prompt tokens that were not cached."""
+    cached_per_mtok: Amount | None = None
+    """Of prompt tokens served from cache. Default: as other prompt tokens."""
+    output_per_mtok: Amount | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "TokenPrice":
+        parts = (self.prompt_per_mtok, self.output_per_mtok)
+        whole = self.per_mtok is not None
+        apart = any(part is not None for part in (*parts, self.cached_per_mtok))
+        if whole == apart or (apart and None in parts):
+            raise MistakeAt(
+                "per_mtok" if whole else "kind",
+                "tokens are charged by one price or by kind; write either per_mtok, or prompt_per_mtok and "
+                "output_per_mtok (and cached_per_mtok, if it differs)",
+            )
+        return self
+
+    @property
+    def prices(self) -> tuple[Fraction, Fraction, Fraction]:
+        """Per 1M tokens: prompt that was not cached, prompt from cache, output."""
+        if self.per_mtok is not None:
+            return (self.per_mtok,) * 3
+        assert self.prompt_per_mtok is not None
+        assert self.output_per_mtok is not None
+        cached = self.prompt_per_mtok if self.cached_per_mtok is None else self.cached_per_mtok
+        return self.prompt_per_mtok, cached, self.output_per_mtok
 
 
 class Credits(Section):
     """The programme pays everything until the credits are used up."""
 
     kind: Literal["credits"]
-    unit: Literal["amount", "gpu_hours"] = "amount"
+    unit: Literal["amount", "gpu_hours", "rgu_hours"] = "amount"
     quantity: Annotated[Number, Positive] | None = None
-    """GPU-hours granted; for `amount` the agreement's cap is the grant."""
+    """GPU-hours or RGU-hours granted; for `amount` the agreement's cap is the grant."""
+    used_before: Number = Fraction(0)
+    """Of that, used before Commonwatt began to meter."""
 
     @model_validator(mode="after")
     def _grant(self) -> "Credits":
-        if self.unit == "gpu_hours" and self.quantity is None:
-            raise MistakeAt("unit", "credits in gpu_hours need how many; add quantity = 50000")
+        if self.unit != "amount" and self.quantity is None:
+            raise MistakeAt("unit", f"credits in {self.unit} need how many; add quantity = 50000")
         if self.unit == "amount" and self.quantity is not None:
             raise MistakeAt(
                 "quantity", "credits of an amount are granted by the agreement's cap; write cap instead of quantity"
+            )
+        if self.unit == "amount" and self.used_before:
+            raise MistakeAt(
+                "used_before", "what was spent of an amount before is spent_before of the agreement; write it there"
             )
         return self
 
 
 Rule = Annotated[CostShare | TokenPrice | Credits, Field(discriminator="kind")]
+
+
+class PlanPoint(Section):
+    """By the end of that day this much is meant to be spent. Between two points the plan is a straight line."""
+
+    on: date
+    spent: Amount
 
 
 class Agreement(_Term):
@@ -291,12 +377,78 @@ class Agreement(_Term):
     spent_before: Amount = Fraction(0)
     """Subsidy already spent under this agreement before Commonwatt began to meter it."""
     match: list[Match] = []
+    after: str = ""
+    """Agreement of the same recipient that pays first; this one supports what the recipient still has to pay for the
+    same usage, and has no `match` of its own."""
+    plan: list[PlanPoint] = []
+    """Default: a straight line from nothing spent at the start to the cap at the end."""
 
     @model_validator(mode="after")
     def _limit(self) -> "Agreement":
         if isinstance(self.rule, Credits) and self.rule.unit == "amount" and self.cap is None:
             raise MistakeAt("rule", 'credits of an amount need the amount; add cap = "250000"')
+        if self.after and self.match:
+            raise MistakeAt(
+                "match", f'the usage is that of agreement "{self.after}", which pays first; take match out, or after'
+            )
+        days = [point.on for point in self.plan]
+        amounts = [point.spent for point in self.plan]
+        if days != sorted(set(days)) or amounts != sorted(amounts):
+            raise MistakeAt("plan", "a plan goes forward; write its points by day, each with no less than the last")
+        if self.plan and not (self.starts <= days[0] and days[-1] <= self.ends):
+            raise MistakeAt("plan", f"a plan lies within the agreement; write days from {self.starts} to {self.ends}")
         return self
+
+
+class Rgu(Section):
+    """Reference GPU units: how many one device, or one slice of it, counts as. The most specific pattern holds."""
+
+    gpu_model: str
+    slice: str = ""
+    """Profile of the slice, such as "3g.40gb"; empty = whole device, and slices that are not listed by their share."""
+    share: Annotated[Share, Positive] = Fraction(1)
+    """Compute share of the device that the slice is."""
+    weight: Annotated[Number, Positive]
+    effective_from: date
+
+    @model_validator(mode="after")
+    def _share_of_slice(self) -> "Rgu":
+        if bool(self.slice) == (self.share == 1):
+            raise MistakeAt(
+                "share", 'a slice has a share of its device and a whole device has none; write share = "3/7" with slice'
+            )
+        return self
+
+
+class Carbon(Section):
+    """Emissions of a region's electricity."""
+
+    region: str
+    g_per_kwh: Number
+    """g CO2e per kWh."""
+    vintage: str
+    """Year or edition of the figure."""
+    source: str = ""
+    effective_from: date
+
+
+class Pool(Section):
+    """Countries that lend each other compute."""
+
+    id: Id
+    currencies: dict[Country, Currency] = Field(min_length=2)
+    """Country -> the currency in which it counts."""
+    allies: list[Country] = []
+    """Further countries whose operators count as allied."""
+
+
+class Finance(Section):
+    """When figures stop changing by themselves."""
+
+    hour_final_after: Seconds = 6 * 3600.0
+    """An hour is provisional for this long after its end."""
+    month_closes_after: Seconds = 5 * 86400.0
+    """After its end. Later corrections are adjustments in the month that is open then."""
 
 
 class Alerts(Section):
@@ -310,6 +462,10 @@ class Alerts(Section):
     silent_after: Seconds = 90.0
     token_difference: Share = Fraction(1, 100)
     """Share by which the tokens of a deployment's engines and of its gateway may differ within an hour."""
+    burn_fast: Annotated[Number, Positive] = Fraction(10)
+    """Times the rate at which an agreement's money would last until its end, over 1 h and over 5 min."""
+    burn_slow: Annotated[Number, Positive] = Fraction(5, 4)
+    """The same over 3 d and over 6 h."""
 
     @model_validator(mode="after")
     def _band(self) -> "Alerts":
@@ -322,9 +478,13 @@ class Config(Section):
     kafka: Kafka | None = None
     clickhouse: ClickHouse | None = None
     alerts: Alerts = Alerts()
+    finance: Finance = Finance()
     cluster: list[Cluster] = Field(default=[], min_length=1)
     deployment: list[Deployment] = []
     price: list[Price] = []
     fx_rate: list[FxRate] = []
     programme: list[Programme] = []
     agreement: list[Agreement] = []
+    rgu: list[Rgu] = []
+    carbon: list[Carbon] = []
+    pool: list[Pool] = []

@@ -2,10 +2,12 @@
 
 import math
 import re
+from datetime import time
 from decimal import Decimal
 from fractions import Fraction
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer
 
@@ -122,6 +124,22 @@ def _names(value: object) -> object:
     return {"en": value, "fr": value} if isinstance(value, str) else value
 
 
+def _timezone(text: str) -> str:
+    try:
+        ZoneInfo(text)
+    except (LookupError, ValueError, OSError):
+        raise ValueError(f'"{text}" is not a time zone; write for example "America/Vancouver"') from None
+    return text
+
+
+def _time_of_day(value: object) -> object:
+    if isinstance(value, time):
+        return value
+    if not isinstance(value, str) or re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", value) is None:
+        raise ValueError(f'"{value}" is not a time of day; write for example "07:00"')
+    return time.fromisoformat(value)
+
+
 _AS_TEXT = PlainSerializer(str)
 
 Amount = Annotated[Fraction, BeforeValidator(_amount), AfterValidator(_nine_places), _AS_TEXT]
@@ -131,6 +149,9 @@ Number = Annotated[Fraction, BeforeValidator(_number), AfterValidator(_nine_plac
 Share = Annotated[Fraction, BeforeValidator(_number), AfterValidator(_share), _AS_TEXT]
 """A fraction of the whole, 0..1, kept exactly: 2/3 is 2 and 3."""
 Positive = AfterValidator(_positive)
+Timezone = Annotated[str, AfterValidator(_timezone)]
+TimeOfDay = Annotated[time, BeforeValidator(_time_of_day), PlainSerializer(lambda clock: clock.strftime("%H:%M"))]
+"""Local, whole minutes, as "07:00"."""
 Seconds = Annotated[float, BeforeValidator(duration_s)]
 Id = Annotated[
     str,

@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import date
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
@@ -12,7 +12,8 @@ from clickhouse_connect.driver.client import Client
 
 from compose.audit import SHOWN, CheckResult, Difference, Scope
 from schemas.money import decimal_to_nano, nano_to_decimal, round_half_even
-from streams.reference import PriceRate, Reference
+from streams.pricing import PriceRate
+from streams.reference import Reference
 
 ROWS = 200_000
 """Rows recomputed unless told otherwise: a few seconds of work."""
@@ -25,8 +26,9 @@ SUBSIDIES = "subsidy follows the agreement"
 Row = Mapping[str, Any]
 
 _ROW_COSTS = """
-SELECT cluster, device, slice, ts_start, ts_end, gpu_model, reinterpretAsInt64(gpu_seconds) AS gpu_ns,
-    reinterpretAsInt64(energy_j) AS energy_mj, reinterpretAsInt64(cost) AS cost_nano, currency, price_version
+SELECT cluster, device, slice, ts_start, ts_end, toUnixTimestamp64Milli(ts_start) AS start_ms, gpu_model,
+    reinterpretAsInt64(gpu_seconds) AS gpu_ns, reinterpretAsInt64(energy_j) AS energy_mj,
+    reinterpretAsInt64(cost) AS cost_nano, currency, price_version
 FROM gpu_usage
 WHERE minute >= {since:DateTime('UTC')}
 ORDER BY ts_start DESC, cluster, device, slice
@@ -35,6 +37,7 @@ LIMIT {rows:UInt64}
 
 _DEVICE_HOURS = """
 SELECT cluster, device, toStartOfHour(minute) AS hour, gpu_model, currency, price_version, count() AS lines,
+    min(toUnixTimestamp64Milli(ts_start)) AS start_ms,
     sum(reinterpretAsInt64(gpu_seconds)) AS gpu_ns, sum(reinterpretAsInt64(energy_j)) AS energy_mj,
     sum(reinterpretAsInt64(cost)) AS cost_nano, sumIf(reinterpretAsInt64(cost), agreement != '') AS charged_nano,
     sumIf(reinterpretAsInt64(cost), workload = '') AS idle_nano,
@@ -47,7 +50,7 @@ LIMIT {rows:UInt64}
 """
 
 _LINES = """
-SELECT minute, cluster, model, agreement, cost, subsidy, prompt_tokens + generation_tokens AS tokens, currency
+SELECT minute, cluster, model, agreement, cost, subsidy, prompt_tokens, cached_tokens, generation_tokens, currency
 FROM unit_costs
 WHERE minute >= {since:DateTime('UTC')} AND agreement != ''
 ORDER BY minute DESC, cluster, model, agreement
@@ -56,15 +59,19 @@ LIMIT {rows:UInt64}
 
 
 def costs_of_rows(client: Client, scope: Scope, reference: Reference) -> list[CheckResult]:
-    """Device time and energy of each row at the price of its day."""
+    """Device time and energy of each row at the price of its moment."""
     rows = select(client, _ROW_COSTS, scope)
-    products: dict[tuple[str, str, date], list[Row]] = defaultdict(list)
+    rates: dict[str, PriceRate | None] = {}
+    priced: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        products[row["cluster"], row["gpu_model"], row["ts_start"].date()].append(row)
+        rate = reference.price(row["cluster"], row["gpu_model"], row["start_ms"])
+        version = rate.version if rate else ""
+        rates[version] = rate
+        priced[version].append(row)
     faults = []
-    for (cluster, gpu_model, day), group in products.items():
-        rate = reference.price(cluster, gpu_model, day)
-        version, currency = (rate.version, rate.currency) if rate else ("", "")
+    for version, group in priced.items():
+        rate = rates[version]
+        currency = rate.currency if rate else ""
         costs = _costs(group, rate) if rate else [0] * len(group)
         faults += [
             {
@@ -81,7 +88,7 @@ def costs_of_rows(client: Client, scope: Scope, reference: Reference) -> list[Ch
     return [
         result(
             COST_OF_ROWS,
-            "Every ledger row costs exactly its device time and energy at the price that holds on its day, rounded "
+            "Every ledger row costs exactly its device time and energy at the price that holds at its moment, rounded "
             "half-even to the nano-unit.",
             len(rows), "rows", faults, scope,
         )
@@ -104,7 +111,7 @@ def costs_of_device_hours(client: Client, scope: Scope, reference: Reference) ->
     rows = select(client, _DEVICE_HOURS, scope)
     faults = []
     for row in rows:
-        rate = reference.price(row["cluster"], row["gpu_model"], row["hour"].date())
+        rate = reference.price(row["cluster"], row["gpu_model"], row["start_ms"])
         exact = row["gpu_ns"] * rate.per_gpu_ns + row["energy_mj"] * rate.per_mj if rate else Fraction(0)
         # Each of the rows was rounded to the nearest nano-unit.
         if abs(row["cost_nano"] - exact) * 2 > row["lines"]:
@@ -123,33 +130,51 @@ def costs_of_device_hours(client: Client, scope: Scope, reference: Reference) ->
 
 
 def subsidies(client: Client, scope: Scope, reference: Reference) -> list[CheckResult]:
-    """What the rule of each agreement yields for each line of unit costs."""
+    """What the rules of each agreement, and of those that come after it, yield for each line of unit costs."""
     lines = select(client, _LINES, scope)
-    faults = []
+    examined = len(lines)
+    if examined == scope.rows:  # the oldest group may be cut
+        lines = [line for line in lines if _group(line) != _group(lines[-1])]
+    expected: dict[tuple[Any, ...], int] = defaultdict(int)
     for line in lines:
-        country, day = reference.country(line["cluster"]), line["minute"].date()
-        cost_nano = decimal_to_nano(line["cost"])
-        expected = reference.subsidy(line["agreement"], country, day, cost_nano, line["tokens"])
-        if decimal_to_nano(line["subsidy"]) != expected or line["currency"] != reference.currency(line["agreement"]):
+        day, cost_nano = line["minute"].date(), decimal_to_nano(line["cost"])
+        tokens = (line["prompt_tokens"], line["cached_tokens"], line["generation_tokens"])
+        country = reference.country(line["cluster"])
+        for party, subsidy in reference.subsidies(line["agreement"], country, day, cost_nano, *tokens):
+            expected[*_group(line), party] += subsidy
+    found = {(*_group(line), line["agreement"]): line for line in lines}
+    faults = []
+    for (minute, cluster, model, agreement), subsidy in expected.items():
+        line = found.get((minute, cluster, model, agreement), _NO_LINE)
+        paid, currency = decimal_to_nano(line["subsidy"]), line["currency"]
+        if paid != subsidy or currency not in (reference.currency(agreement), None):
             faults.append(
                 {
-                    "cluster": line["cluster"],
-                    "ts_start": line["minute"],
-                    "model": line["model"],
-                    "agreement": line["agreement"],
+                    "cluster": cluster,
+                    "ts_start": minute,
+                    "model": model,
+                    "agreement": agreement,
                     "cost": line["cost"],
                     "subsidy": line["subsidy"],
-                    "expected_subsidy": nano_to_decimal(expected),
-                    "currency": line["currency"],
+                    "expected_subsidy": nano_to_decimal(subsidy),
+                    "currency": currency,
                 }
             )
     return [
         result(
             SUBSIDIES,
-            "The programme pays exactly what the agreement's rule says for the place and the day.",
-            len(lines), "lines", faults, scope,
+            "The programme pays exactly what the agreement's rule says for the place and the day, and the programmes "
+            "of agreements that come after it what theirs say.",
+            examined, "lines", faults, scope,
         )
     ]  # fmt: skip
+
+
+_NO_LINE: Row = {"cost": Decimal(0), "subsidy": Decimal(0), "currency": None}
+
+
+def _group(line: Row) -> tuple[Any, ...]:
+    return line["minute"], line["cluster"], line["model"]
 
 
 def select(client: Client, query: str, scope: Scope, **more: object) -> list[Row]:

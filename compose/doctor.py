@@ -31,7 +31,7 @@ MAX_CLOCK_S = 2.0
 """A minute is attributed by the collector's clock: more than this would show in it."""
 TESTED_CLICKHOUSE = (26, 9)
 """The release that the tests run against; an older one is named, not refused."""
-RIGHTS = ("SELECT", "INSERT", "CREATE TABLE", "CREATE VIEW", "ALTER TABLE")
+RIGHTS = ("SELECT", "INSERT", "CREATE TABLE", "CREATE VIEW", "ALTER TABLE", "DROP TABLE", "DROP VIEW")
 
 
 def main(config_file: Path, data: Path | None, console: Console) -> int:

@@ -30,6 +30,9 @@ UNATTRIBUTED_CURRENCY = "CAD"
 """Currency of what no agreement pays for. Programmes have this one too unless they say otherwise."""
 
 
+_PUE_BELOW_1 = "pue is less than 1, but a facility draws at least what its machines draw; write 1 or more"
+
+
 class MistakeAt(ValueError):
     """A table that contradicts itself; `key` is where to point the reader."""
 
@@ -93,9 +96,7 @@ class Cluster(Section):
     @model_validator(mode="after")
     def _measures(self) -> "Cluster":
         if self.pue < 1:
-            raise MistakeAt(
-                "pue", "pue is less than 1, but a facility draws at least what its machines draw; write 1 or more"
-            )
+            raise MistakeAt("pue", _PUE_BELOW_1)
         if self.max_gap is not None and any(target.interval > self.max_gap for target in self.target):
             raise MistakeAt(
                 "max_gap", "max_gap is shorter than a scrape interval; write three intervals or more, or leave it out"
@@ -224,6 +225,10 @@ class Price(Section):
                 astray[0] if astray else "basis",
                 f'basis = "{self.basis}" is priced by {" and ".join(needed)}; {" and ".join(remedies)}',
             )
+        if self.residual_value is not None and self.capex is not None and self.residual_value > self.capex:
+            raise MistakeAt("residual_value", "residual_value is more than capex; write less, or correct capex")
+        if self.pue is not None and self.pue < 1:
+            raise MistakeAt("pue", _PUE_BELOW_1)
         if self.effective_to is not None and self.effective_to <= self.effective_from:
             raise MistakeAt(
                 "effective_to",
@@ -390,6 +395,10 @@ class Agreement(_Term):
         if self.after and self.match:
             raise MistakeAt(
                 "match", f'the usage is that of agreement "{self.after}", which pays first; take match out, or after'
+            )
+        if self.after and isinstance(self.rule, Credits) and self.rule.unit != "amount":
+            raise MistakeAt(
+                "rule", "credits of hours count the usage itself, so such an agreement pays first; take after out"
             )
         days = [point.on for point in self.plan]
         amounts = [point.spent for point in self.plan]

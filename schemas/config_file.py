@@ -7,13 +7,16 @@ a file is repaired in one pass; nothing starts on a bad file.
 import re
 import tomllib
 import typing
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path as FilePath
+from typing import Any
 
 from schemas.config import Config, Section
 from schemas.config_errors import Mistake, shown, tables_in, unknown_key, validate
 from schemas.config_rules import Declared, broken_rules
+from schemas.entries import SECTIONS, Key, entries_of, name_of
 from schemas.toml_lines import Path, line_of, lines_of
 
 
@@ -30,8 +33,12 @@ class _File:
     lines: dict[Path, int]
 
     def error(self, mistakes: list[Mistake]) -> ConfigError:
+        return ConfigError("\n".join(self.complaints(mistakes)))
+
+    def complaints(self, mistakes: Iterable[Mistake]) -> list[str]:
+        """A line for each, in the order of the file."""
         placed = sorted((line_of(self.lines, mistake.path), mistake.text) for mistake in mistakes)
-        return ConfigError("\n".join(f"{self.name}:{line}: {text}" for line, text in placed))
+        return [f"{self.name}:{line}: {text}" for line, text in placed]
 
 
 def load(path: str | FilePath) -> Config:
@@ -50,6 +57,76 @@ def load(path: str | FilePath) -> Config:
     if mistakes:
         raise file.error(mistakes)
     return Config.model_validate(file.data)
+
+
+def load_parts(paths: Sequence[str | FilePath], known: Config, withdrawn: Collection[Key] = ()) -> Config:
+    """Reference data in one or several TOML files that complete or correct what is known already.
+
+    Returns what the files say. It must hold together with what is known: an entry of the files replaces the known one
+    of the same name, and those that are `withdrawn` are gone. Raises ConfigError with every mistake of the files, and
+    with what would no longer hold of the rest.
+    """
+    declared, places = Declared(), dict[tuple[str | int, ...], tuple[_File, int]]()
+    mistakes: list[tuple[_File, Mistake]] = []
+    merged: dict[str, Any] = {}
+    files = [_read(path) for path in paths]
+    for file in files:
+        for name, value in file.data.items():
+            first = len(merged.get(name, ())) + _OF_FILES
+            mistakes += [(file, mistake) for mistake in _part(name, value, declared, first)]
+            if isinstance(value, list):
+                places |= {(name, first + index): (file, index) for index in range(len(value))}
+                merged.setdefault(name, []).extend(value)
+            elif name in merged:
+                mistakes.append((file, Mistake((name,), f"[{name}] is given in another file too; take one out")))
+            else:
+                merged[name] = value
+    replaced = {(entry.path[0], name_of(entry.table)) for entry in declared.entries}
+    rest = {key: table for key, table in entries_of(known).items() if key not in withdrawn and key not in replaced}
+    before = {text for _, text in _broken(entries_of(known), Declared())}
+    complaints = []
+    for path, text in _broken(rest, declared):
+        if path[:2] in places:
+            file, index = places[path[:2]]
+            mistakes.append((file, Mistake((path[0], index, *path[2:]), text)))
+        elif text not in before:
+            complaints.append(f"{path[0]}/{list(rest)[int(path[1])][1]} of the book: {text}")
+    complaints += [
+        line for file in files for line in file.complaints(mistake for owner, mistake in mistakes if owner is file)
+    ]
+    if complaints:
+        raise ConfigError("\n".join(complaints))
+    return Config.model_validate(merged)
+
+
+_OF_FILES = 1 << 32  # entries of files are numbered from here, those of what is known from 0
+
+
+def _part(name: str, value: object, declared: Declared, first: int) -> list[Mistake]:
+    """Validate a section of a file that holds nothing but reference data."""
+    if name not in SECTIONS:
+        remedy = (
+            f"[{name}] is no reference data; it belongs into the file of `commonwatt up`, take it out here"
+            if name in Config.model_fields
+            else unknown_key(name, SECTIONS, "at the top of the file")
+        )
+        return [Mistake((name,), remedy)]
+    mistakes = _check_section(name, value, declared, first)
+    for index, cluster in enumerate(value if name == "cluster" and isinstance(value, list) else ()):
+        for key in ("target", "max_gap"):
+            if isinstance(cluster, dict) and key in cluster:
+                text = f"{key} says how the cluster is measured and belongs into the file of `commonwatt up`"
+                mistakes.append(Mistake((name, index, key), f"{text}; take it out here"))
+    return mistakes
+
+
+def _broken(known: Mapping[Key, Section], declared: Declared) -> list[tuple[Path, str]]:
+    """What contradicts each other in what is known and what files declare; known entries are numbered from 0."""
+    everything = Declared()
+    for number, ((section, _), table) in enumerate(known.items()):
+        everything.add(section, number, table.model_dump(include={"id"}), table)
+    everything.join(declared)
+    return [(mistake.path, mistake.text) for mistake in broken_rules(everything)]
 
 
 def _read(path: str | FilePath) -> _File:
@@ -117,8 +194,11 @@ def _broken_toml(error: tomllib.TOMLDecodeError, text: str) -> str:
 # --- what a table says on its own -----------------------------------------------------------------------------------
 
 
-def _check_section(name: str, value: object, declared: Declared) -> list[Mistake]:
-    """Validate one section, entry by entry, so that one bad entry hides nothing about the others."""
+def _check_section(name: str, value: object, declared: Declared, first: int = 0) -> list[Mistake]:
+    """Validate one section, entry by entry, so that one bad entry hides nothing about the others.
+
+    Entries are declared under numbers from `first` on.
+    """
     annotation = Config.model_fields[name].annotation
     model = next(table for table in tables_in(annotation) if issubclass(table, Section))
     if typing.get_origin(annotation) is not list:
@@ -133,5 +213,5 @@ def _check_section(name: str, value: object, declared: Declared) -> list[Mistake
             continue
         section, found = validate(model, entry, (name, index))
         mistakes += found
-        declared.add(name, index, entry, section)
+        declared.add(name, first + index, entry, section)
     return mistakes

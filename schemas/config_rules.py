@@ -9,11 +9,15 @@ from typing import Generic, TypeVar
 from schemas.config import (
     UNATTRIBUTED_CURRENCY,
     Agreement,
+    Carbon,
     Cluster,
+    Credits,
     Deployment,
     FxRate,
+    Pool,
     Price,
     Programme,
+    Rgu,
     Section,
     Target,
     TokenPrice,
@@ -43,9 +47,11 @@ class Declared:
     ids: dict[str, dict[str, Path]] = field(default_factory=dict)
     mistakes: list[Mistake] = field(default_factory=list)
     entries: list[Entry[Section]] = field(default_factory=list)
+    sections: set[str] = field(default_factory=set)
 
     def add(self, section: str, index: int, data: Mapping[str, object], table: Section | None) -> None:
         """Take note of one table of a section; `table` is None when it is broken."""
+        self.sections.add(section)
         name = data.get("id")
         if isinstance(name, str):
             first = self.ids.setdefault(section, {}).setdefault(name, (section, index))
@@ -55,9 +61,21 @@ class Declared:
         if table is not None:
             self.entries.append(Entry((section, index), table))
 
+    def join(self, other: "Declared") -> None:
+        """Take in what another one declares."""
+        for section, ids in other.ids.items():
+            self.ids.setdefault(section, {}).update(ids)
+        self.mistakes += other.mistakes
+        self.entries += other.entries
+        self.sections |= other.sections
+
     def of(self, model: type[Model]) -> list[Entry[Model]]:
         """The sound tables of one model, in file order."""
         return [Entry(entry.path, entry.table) for entry in self.entries if isinstance(entry.table, model)]
+
+    def has(self, section: str) -> bool:
+        """Whether a section has any table, sound or broken."""
+        return section in self.sections
 
     def unknown(self, section: str, name: str, path: Path) -> Iterator[Mistake]:
         """A mistake when no table of a section has that id."""
@@ -79,8 +97,11 @@ def broken_rules(declared: Declared) -> list[Mistake]:
         *_clusters(declared),
         *_deployments(declared),
         *_agreements(declared),
+        *_successions(declared),
         *_prices(declared),
         *_rates(declared),
+        *_weights(declared),
+        *_carbon(declared),
     ]
 
 
@@ -142,18 +163,71 @@ def _agreements(declared: Declared) -> Iterator[Mistake]:
         served = any(
             deployment.agreement == agreement.id or (deployment.shared and by_team) for deployment in deployments
         )
-        if isinstance(agreement.rule, TokenPrice) and not served:
+        if isinstance(agreement.rule, TokenPrice) and not served and not agreement.after:
             yield Mistake(
                 (*entry.path, "rule"),
                 f'agreement "{agreement.id}" is charged by tokens but no deployment counts any for it; write '
                 f'agreement = "{agreement.id}" in a [[deployment]], or match = [{{ team = "..." }}] with a shared one',
             )
 
+        hours_of_rgu = isinstance(agreement.rule, Credits) and agreement.rule.unit == "rgu_hours"
+        if hours_of_rgu and not declared.has("rgu"):
+            yield Mistake(
+                (*entry.path, "rule"),
+                f'agreement "{agreement.id}" counts RGU-hours, but no device has a weight; add [[rgu]] with '
+                'gpu_model = "NVIDIA H100*", weight = "12.2" and effective_from',
+            )
+
+
+def _successions(declared: Declared) -> Iterator[Mistake]:
+    """Agreements that support what another one left."""
+    agreements = {entry.table.id: entry.table for entry in declared.of(Agreement)}
+    currencies = {entry.table.id: entry.table.currency for entry in declared.of(Programme)}
+    followers: dict[str, str] = {}
+    for entry in declared.of(Agreement):
+        agreement, path = entry.table, (*entry.path, "after")
+        if not agreement.after:
+            continue
+        yield from declared.unknown("agreement", agreement.after, path)
+        first = followers.setdefault(agreement.after, agreement.id)
+        if first != agreement.id:
+            text = f'agreement "{first}" comes after "{agreement.after}" already; write after = "{first}"'
+            yield Mistake(path, text)
+        if _comes_after_itself(agreement, agreements):
+            text = f'agreement "{agreement.id}" comes after itself; take after out of the one that pays first'
+            yield Mistake(path, text)
+            continue
+        before = agreements.get(agreement.after)
+        if before is None:
+            continue
+        if before.recipient != agreement.recipient:
+            text = (
+                f'agreement "{before.id}" is that of "{before.recipient}", not of "{agreement.recipient}"; name one of '
+                "the same recipient"
+            )
+            yield Mistake(path, text)
+        theirs, own = currencies.get(before.programme), currencies.get(agreement.programme)
+        if theirs is not None and own is not None and theirs != own:
+            text = (
+                f'agreement "{before.id}" is settled in {theirs} and "{agreement.id}" in {own}; what one leaves the '
+                "other can support only in the same currency, name another one or take after out"
+            )
+            yield Mistake(path, text)
+
+
+def _comes_after_itself(agreement: Agreement, agreements: Mapping[str, Agreement]) -> bool:
+    before, seen = agreements.get(agreement.after), set[str]()
+    while before is not None and before.id != agreement.id and before.id not in seen:
+        seen.add(before.id)
+        before = agreements.get(before.after)
+    return before is not None and before.id == agreement.id
+
 
 def _prices(declared: Declared) -> Iterator[Mistake]:
     entries = declared.of(Price)
     for entry in entries:
         yield from declared.unknown("cluster", entry.table.cluster, (*entry.path, "cluster"))
+        yield from _tariffs(entry)
     paths = {id(entry.table): entry.path for entry in entries}
     for one, other, day in conflicts([entry.table for entry in entries]):
         if one.id == other.id:
@@ -163,6 +237,37 @@ def _prices(declared: Declared) -> Iterator[Mistake]:
             f'price "{other.id}" and price "{one.id}" both hold for "{one.gpu_model}" on cluster '
             f'"{one.cluster}" on {day}; end one before the other begins (effective_to), or take one out',
         )
+
+
+def _tariffs(price: Entry[Price]) -> Iterator[Mistake]:
+    seen: set[str] = set()
+    for index, tariff in enumerate(price.table.tariff):
+        if tariff.id in seen:
+            text = f'tariff "{tariff.id}" is given above; give this one another id'
+            yield Mistake((*price.path, "tariff", index, "id"), text)
+        seen.add(tariff.id)
+
+
+def _weights(declared: Declared) -> Iterator[Mistake]:
+    seen: set[tuple[str, str, date]] = set()
+    for entry in declared.of(Rgu):
+        rgu = entry.table
+        key = (rgu.gpu_model, rgu.slice, rgu.effective_from)
+        if key in seen:
+            what = f'slices {rgu.slice} of "{rgu.gpu_model}"' if rgu.slice else f'"{rgu.gpu_model}"'
+            text = f"a weight of {what} on {rgu.effective_from} is given above; take one out"
+            yield Mistake((*entry.path, "effective_from"), text)
+        seen.add(key)
+
+
+def _carbon(declared: Declared) -> Iterator[Mistake]:
+    seen: set[tuple[str, date]] = set()
+    for entry in declared.of(Carbon):
+        key = (entry.table.region, entry.table.effective_from)
+        if key in seen:
+            text = f"emissions of {entry.table.region} on {entry.table.effective_from} are given above; take one out"
+            yield Mistake((*entry.path, "effective_from"), text)
+        seen.add(key)
 
 
 def _rates(declared: Declared) -> Iterator[Mistake]:
@@ -183,9 +288,14 @@ def _rates(declared: Declared) -> Iterator[Mistake]:
 
 
 def _missing_rates(declared: Declared, since: Mapping[frozenset[str], date]) -> Iterator[Mistake]:
-    """Every price must be convertible into every programme's currency from its first day on."""
+    """Every price must be convertible into the currencies of programmes and pools from its first day on."""
+    pools = {
+        currency: f'pool "{entry.table.id}" counts'
+        for entry in reversed(declared.of(Pool))
+        for currency in entry.table.currencies.values()
+    }
     programmes = {entry.table.currency: f'programme "{entry.table.id}"' for entry in reversed(declared.of(Programme))}
-    wanted = {UNATTRIBUTED_CURRENCY: "what no agreement pays for", **programmes}
+    wanted = {UNATTRIBUTED_CURRENCY: "what no agreement pays for", **pools, **programmes}
     asked: set[tuple[str, str]] = set()
     for entry in sorted(declared.of(Price), key=lambda entry: entry.table.effective_from):
         price = entry.table

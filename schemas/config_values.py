@@ -140,7 +140,16 @@ def _time_of_day(value: object) -> object:
     return time.fromisoformat(value)
 
 
-_AS_TEXT = PlainSerializer(str)
+def written(value: Fraction) -> str:
+    """As it would stand in a file: a decimal where one of nine places is exact, else a fraction."""
+    for places in range(10):
+        if (value * 10**places).denominator == 1:
+            digits = str((value * 10**places).numerator).rjust(places + 1, "0")
+            return f"{digits[:-places]}.{digits[-places:]}" if places else digits
+    return str(value)
+
+
+_AS_TEXT = PlainSerializer(written)
 
 Amount = Annotated[Fraction, BeforeValidator(_amount), AfterValidator(_nine_places), _AS_TEXT]
 """Money, exact to nine decimal places, in quotes."""

@@ -10,7 +10,10 @@ class _Message(BaseModel):
 
 
 class UnitCost(_Message):
-    """One (minute, cluster, model, agreement). Charge + subsidy = cost when an agreement pays; else both are 0."""
+    """One (minute, cluster, model, agreement). Charge + subsidy = cost when an agreement pays; else both are 0.
+
+    An agreement that supports what another left has a line without usage and cost: its charge is negative.
+    """
 
     model: str
     agreement: str
@@ -56,8 +59,19 @@ class Burn(_Message):
     """Subsidy that the rule yields without the cap."""
     cap_nano: int | None
     rate_nano_per_hour: int
+    """Over the last 5 minutes."""
+    rate_1h_nano_per_hour: int | None = None
+    """Over the last hour; null while less than half of it was metered. The same for the next two."""
+    rate_6h_nano_per_hour: int | None = None
+    rate_3d_nano_per_hour: int | None = None
+    planned_nano: int | None = None
+    """Subsidy that was planned to be spent by `ts_ms`; null without plan and cap."""
+    sustainable_nano_per_hour: int | None = None
+    """Rate at which what is left of the cap lasts exactly until the end of the agreement; null without a cap, and when
+    the end has come."""
     runway_hours: float | None
-    """Time to the cap at the current rate; null when nothing burns or there is no cap."""
+    """Time to the cap, or until granted GPU-hours are used up, at the rate of the last 5 minutes; null when nothing
+    burns or there is no limit."""
     currency: str
 
 

@@ -7,6 +7,8 @@ that a rack that overheats is one alert.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from fractions import Fraction
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -17,10 +19,12 @@ from schemas.money import NANO
 from schemas.usage import DeviceCondition
 
 MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
 BUDGET = ((1.0, "critical"), (0.9, "critical"), (0.8, "warning"), (0.5, "info"))
 COST_MINUTES = 5  # minutes over which cost per token is judged: one minute of a quiet model says little
 CHECK_FAILED = "check_failed"
 LEAST_TOKENS = 10_000  # below this many tokens a cost per million is noise
+_LAST_MS = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp()) * 1000  # later is not a date
 
 
 class Condition(NamedTuple):
@@ -113,6 +117,7 @@ class Rules:
         """Everything that holds at this moment."""
         return [
             *self._budgets(),
+            *self._burn_rates(now_ms),
             *self._cost_band(),
             *self._device_conditions(),
             *self._silent_clusters(now_ms),
@@ -131,6 +136,21 @@ class Rules:
                         f"{burn.agreement} has used {used:.1%} of its cap of "
                         f"{burn.cap_nano // NANO:,} {burn.currency}{_runway(burn)}",
                     )  # fmt: skip
+
+    def _burn_rates(self, now_ms: int) -> Iterator[Condition]:
+        """Money that goes faster than it lasts, over a long window and still over a short one.
+
+        A state says nothing about windows that have passed since: of an agreement that uses nothing more, none comes.
+        """
+        fast, slow = self._settings.burn_fast, self._settings.burn_slow
+        for burn in self._burn.values():
+            hour, days, age_ms = burn.rate_1h_nano_per_hour, burn.rate_3d_nano_per_hour, now_ms - burn.ts_ms
+            if hour is not None and age_ms < 5 * MINUTE_MS:
+                lower = min(hour, burn.rate_nano_per_hour)
+                yield from _too_fast("burn_fast", "critical", burn, lower, fast, "the last hour and still now")
+            if days is not None and burn.rate_6h_nano_per_hour is not None and age_ms < 6 * HOUR_MS:
+                lower = min(days, burn.rate_6h_nano_per_hour)
+                yield from _too_fast("burn_slow", "warning", burn, lower, slow, "the last 3 days and the last 6 hours")
 
     def _cost_band(self) -> Iterator[Condition]:
         low, high = float(self._settings.cost_per_mtok_low), float(self._settings.cost_per_mtok_high)
@@ -226,6 +246,26 @@ class AlertBook:
             ended = self._open.pop(fingerprint)
             changes.append(ended.model_copy(update={"state": "resolved", "ts_ms": now_ms, "ends_at_ms": now_ms}))
         return changes
+
+
+def _too_fast(
+    rule: str, severity: str, burn: Burn, rate_nano_per_hour: int, times: Fraction, when: str
+) -> Iterator[Condition]:
+    """The condition, where a rate is so many times the one at which the money lasts; none where there is no such rate,
+    or the money is used up (`budget_100` says that)."""
+    lasting = burn.sustainable_nano_per_hour
+    if not lasting or burn.cap_nano is None or rate_nano_per_hour < times * lasting:
+        return
+    left_nano = burn.cap_nano - burn.spent_nano
+    gone_ms = min(burn.ts_ms + left_nano * HOUR_MS // rate_nano_per_hour, _LAST_MS)
+    gone = datetime.fromtimestamp(gone_ms // 1000, UTC)
+    found = rate_nano_per_hour / lasting
+    yield Condition(
+        rule, burn.agreement, severity, found, float(times),
+        f"{burn.agreement} burns {found:,.1f} times as fast as its money lasts until its end: over {when} at least "
+        f"{rate_nano_per_hour / NANO:,.2f} {burn.currency} per hour; at this rate the remaining "
+        f"{left_nano / NANO:,.2f} {burn.currency} are gone on {gone:%Y-%m-%d at %H:%M} UTC",
+    )  # fmt: skip
 
 
 def _runway(burn: Burn) -> str:

@@ -290,20 +290,25 @@ class Book:
             found.setdefault(row["minute_ms"], []).append((row["model"], row["agreement"]))
         return found
 
-    def subsidies(self, since_ms: int) -> list[dict[str, Any]]:
-        """Subsidy and GPU time per agreement: one row for everything before `since_ms` (minute_ms null), then one per
-        (agreement, cluster, minute)."""
+    def subsidies(self, since_ms: int, buckets_since_ms: int, bucket_ms: int) -> list[dict[str, Any]]:
+        """Subsidy and GPU time per agreement, in parts that add up to all of it.
+
+        One row for everything before `buckets_since_ms` (`from_ms` 0), one per bucket until `since_ms` (`from_ms`: its
+        start), and one per (cluster, minute) from there on (`place`: the cluster; `from_ms`: the minute). `first_ms` is
+        the earliest minute in the row.
+        """
         return self._select(
             """
-            WITH fromUnixTimestamp64Milli({since:Int64}) AS since
-            SELECT agreement, if(minute < since, '', cluster) AS place,
-                   if(minute < since, NULL, toInt64(toUnixTimestamp(minute)) * 1000) AS minute_ms,
-                   toInt128(sum(subsidy) * 1000000000) AS subsidy_nano,
+            WITH toInt64(toUnixTimestamp(minute)) * 1000 AS ms
+            SELECT agreement, if(ms < {since:Int64}, '', cluster) AS place,
+                   multiIf(ms >= {since:Int64}, ms,
+                           ms >= {buckets:Int64}, intDiv(ms, {bucket:Int64}) * {bucket:Int64}, 0) AS from_ms,
+                   min(ms) AS first_ms, toInt128(sum(subsidy) * 1000000000) AS subsidy_nano,
                    toInt128(sum(gpu_seconds) * 1000000000) AS gpu_ns
             FROM unit_costs WHERE agreement != ''
-            GROUP BY agreement, place, minute_ms
+            GROUP BY agreement, place, from_ms
             """,
-            {"since": since_ms},
+            {"since": since_ms, "buckets": buckets_since_ms, "bucket": bucket_ms},
         )
 
     def open_alerts(self) -> list[Alert]:
@@ -327,7 +332,12 @@ class Book:
             SELECT agreement, programme, toInt64(toUnixTimestamp(minute)) * 1000 AS minute_ms,
                    toUnixTimestamp64Milli(ts) AS ts_ms, toInt128(spent * 1000000000) AS spent_nano,
                    toInt128(accrued * 1000000000) AS accrued_nano, toInt128(cap * 1000000000) AS cap_nano,
-                   toInt128(rate_per_hour * 1000000000) AS rate_nano_per_hour, runway_hours, currency
+                   toInt128(rate_per_hour * 1000000000) AS rate_nano_per_hour,
+                   toInt128(rate_1h_per_hour * 1000000000) AS rate_1h_nano_per_hour,
+                   toInt128(rate_6h_per_hour * 1000000000) AS rate_6h_nano_per_hour,
+                   toInt128(rate_3d_per_hour * 1000000000) AS rate_3d_nano_per_hour,
+                   toInt128(planned * 1000000000) AS planned_nano,
+                   toInt128(sustainable_per_hour * 1000000000) AS sustainable_nano_per_hour, runway_hours, currency
             FROM subsidy_burn_store FINAL
             WHERE (agreement, minute) IN
             (

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from schemas.economics import Burn, UnitCosts
 from schemas.topics import BURN, UNIT_COSTS
-from streams.burning import KEPT_MINUTES, Burning
+from streams.burning import BUCKET_MS, KEPT_MINUTES, REACH_MS, Burning
 from streams.context import MS, Context, Rejected
 from streams.intake import Intake
 from streams.metering.columns import decimals
@@ -50,13 +50,14 @@ class BurnAgent:
         oldest = min(message.minute_ms for message in messages)
         if not self._loaded or oldest < self._burning.window_start_ms:
             window = min(oldest, newest - KEPT_MINUTES * MINUTE_MS)
-            self._burning.load(self._context.book.subsidies(window), window)
+            subsidies = self._context.book.subsidies(window, window - REACH_MS, BUCKET_MS)
+            self._burning.load(subsidies, window)
             self._loaded = True
         concerned: set[str] = set()
         for message in messages:
             concerned |= self._burning.apply(message)
-        self._burning.slide(newest)
         states = [self._burning.state(agreement) for agreement in sorted(concerned)]
+        self._burning.slide(newest)
         return [state for state in states if state is not None], rejected
 
     async def _store(self, result: tuple[list[Burn], list[Rejected]]) -> None:
@@ -82,6 +83,11 @@ def _rows(states: Sequence[Burn]) -> pa.Table:
         ("accrued", "accrued_nano"),
         ("cap", "cap_nano"),
         ("rate_per_hour", "rate_nano_per_hour"),
+        ("rate_1h_per_hour", "rate_1h_nano_per_hour"),
+        ("rate_6h_per_hour", "rate_6h_nano_per_hour"),
+        ("rate_3d_per_hour", "rate_3d_nano_per_hour"),
+        ("planned", "planned_nano"),
+        ("sustainable_per_hour", "sustainable_nano_per_hour"),
     ):
         columns[column] = decimals([getattr(state, field) for state in states], 9)
     return pa.table(columns)

@@ -3,25 +3,21 @@
 All arithmetic is exact (integers and fractions) and rounds once, half-even, where an amount becomes nano-units.
 """
 
+import math
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from fnmatch import fnmatchcase, translate
+from fnmatch import translate
 from fractions import Fraction
 from functools import lru_cache
 
-from schemas.config import UNATTRIBUTED_CURRENCY, Cluster, Config, CostShare, Deployment, Match, Price, TokenPrice
-from schemas.money import NANO, round_half_even
-from schemas.prices import by_precedence, effective_end
+from schemas.config import UNATTRIBUTED_CURRENCY, Agreement, Carbon, Cluster, Config, Deployment, Match
+from schemas.money import round_half_even
+from streams.pricing import ClusterPrices, PriceRate, RguWeights, Steps
+from streams.rules import NOT_IN_FORCE, Terms, terms_of
 
-HOURS_PER_YEAR = 8766
-"""365.25 days: a purchase is written off evenly over this many hours for each year of its life."""
-
-_NS_PER_HOUR = 3600 * 10**9
-_MJ_PER_KWH = 3_600_000_000
-_MTOK = 1_000_000
 _REMEMBERED = 1 << 17  # answers kept: enough for the live labels of a country, bounded as jobs come and go
 
 
@@ -31,31 +27,6 @@ _Patterns = tuple[tuple[str, Callable[[str], object]], ...]
 
 class UnknownReference(LookupError):
     """A label that the configuration does not explain. The text names what to add to it."""
-
-
-@dataclass(frozen=True, slots=True)
-class PriceRate:
-    """What one device costs, exactly."""
-
-    currency: str
-    version: str
-    """``id@YYYY-MM-DD``: price and first day."""
-    per_gpu_ns: Fraction
-    """Nano-units of the currency per nanosecond of a whole device."""
-    per_mj: Fraction
-    """Nano-units of the currency per millijoule at the device; the facility's share (PUE) is in it."""
-
-    def cost(self, gpu_ns: int, energy_mj: int) -> int:
-        """Nano-units for device time (ns of a whole device) and its energy (mJ)."""
-        return round_half_even(gpu_ns * self.per_gpu_ns + energy_mj * self.per_mj)
-
-
-@dataclass(frozen=True, slots=True)
-class _PricePeriod:
-    pattern: str
-    starts: date
-    ends: date | None
-    rate: PriceRate
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +51,15 @@ class Reference:
         self._paid_by = [
             (agreement.id, _patterns(match)) for agreement in config.agreement for match in agreement.match
         ]
-        self._periods = {cluster.id: _periods(config, cluster) for cluster in config.cluster}
+        self._prices = {cluster.id: ClusterPrices(config, cluster) for cluster in config.cluster}
+        self._rgu = RguWeights(config)
+        self._carbon = sorted(config.carbon, key=lambda carbon: carbon.effective_from)
+        self._chains = _chains(config)
         self._fx = _fx_series(config)
         self._gpu = lru_cache(_REMEMBERED)(self._resolve_gpu)
         self._tokens = lru_cache(_REMEMBERED)(self._resolve_tokens)
-        self._prices = lru_cache(_REMEMBERED)(self._find_price)
+        self._terms = lru_cache(_REMEMBERED)(self._find_terms)
+        self._limits = lru_cache(_REMEMBERED)(self._find_limit)
 
     # ---- labels ----------------------------------------------------------------------------------------------------
 
@@ -131,6 +106,18 @@ class Reference:
 
     # ---- what is declared ------------------------------------------------------------------------------------------
 
+    def cluster(self, name: str) -> Cluster | None:
+        """A cluster; None when it is not described."""
+        return self._clusters.get(name)
+
+    def agreement(self, name: str) -> Agreement | None:
+        """An agreement; None when it is not described."""
+        return self._agreements.get(name)
+
+    def agreements(self) -> list[Agreement]:
+        """All agreements, in file order."""
+        return list(self._agreements.values())
+
     def country(self, cluster: str) -> str:
         """ISO 3166 country of a cluster; empty when it is not described."""
         known = self._clusters.get(cluster)
@@ -158,47 +145,98 @@ class Reference:
 
     # ---- money -----------------------------------------------------------------------------------------------------
 
-    def price(self, cluster: str, gpu_model: str, day: date) -> PriceRate | None:
-        """The rate at which a product is charged on a UTC day; None when no price holds."""
-        return self._prices(cluster, gpu_model, day)
+    def price(self, cluster: str, gpu_model: str, ts_ms: int) -> PriceRate | None:
+        """The rate at which a product is charged at a moment (ms since 1970 UTC); None when no price holds.
 
-    def _find_price(self, cluster: str, gpu_model: str, day: date) -> PriceRate | None:
-        for period in self._periods.get(cluster, ()):
-            holds = period.starts <= day and (period.ends is None or day < period.ends)
-            if holds and fnmatchcase(gpu_model, period.pattern):
-                return period.rate
-        return None
-
-    def subsidy(self, agreement: str, country: str, day: date, cost_nano: int, tokens: int) -> int:
-        """The part of a cost that the programme pays, before any cap. All amounts in the agreement's currency.
-
-        country: of the cluster that did the work. day: UTC. tokens: prompt and generation, for rules that charge by
-        them. Credits counted in GPU-hours are limited by the burn tally, not here. An agreement that is not described,
-        or not in force that day, pays nothing.
+        The UTC day chooses the price, the cluster's local time its tariff. Rates change on whole minutes only.
         """
+        known = self._prices.get(cluster)
+        return known.at(gpu_model, ts_ms) if known else None
+
+    def price_periods(self, cluster: str, gpu_model: str, start_ms: int, end_ms: int) -> Steps:
+        """(moment, rate from then on) of a product from `start_ms` until `end_ms`, ascending and each another rate.
+
+        The first moment is `start_ms`; the rate is None while no price holds.
+        """
+        known = self._prices.get(cluster)
+        return known.between(gpu_model, start_ms, end_ms) if known else [(start_ms, None)]
+
+    def by_time_of_day(self, cluster: str, gpu_model: str) -> bool:
+        """Whether what a product costs can change within a UTC day."""
+        known = self._prices.get(cluster)
+        return known is not None and known.by_time_of_day(gpu_model)
+
+    def rgu(self, gpu_model: str, slice_profile: str, day: date) -> Fraction | None:
+        """RGU that a whole device counts as when it is used in slices of a profile (empty: whole) on a UTC day.
+
+        So RGU-seconds are its `gpu_seconds` times this. None when no weight matches.
+        """
+        return self._rgu.of(gpu_model, slice_profile, day)
+
+    def carbon(self, region: str, day: date) -> Carbon | None:
+        """Emissions of a region's electricity on a UTC day; None when none are described."""
+        held = (one for one in reversed(self._carbon) if one.region == region and one.effective_from <= day)
+        return next(held, None)
+
+    # ---- what programmes pay ---------------------------------------------------------------------------------------
+
+    def terms(self, agreement: str, country: str, day: date) -> Terms:
+        """What an agreement says for a country (of the cluster that did the work) and a UTC day."""
+        return self._terms(agreement, country, day)
+
+    def _find_terms(self, agreement: str, country: str, day: date) -> Terms:
         known = self._agreements.get(agreement)
-        if known is None or not known.starts <= day <= known.ends:
-            return 0
-        match known.rule:
-            case CostShare() as rule:
-                if country == known.country:
-                    share = rule.share
-                else:
-                    paid = rule.elsewhere_until is None or day <= rule.elsewhere_until
-                    share = rule.elsewhere if paid else Fraction(0)
-                return round_half_even(cost_nano * share)
-            case TokenPrice() as rule:
-                return cost_nano - min(cost_nano, round_half_even(tokens * rule.per_mtok * NANO / _MTOK))
-            case _:
-                return cost_nano
+        return terms_of(known, country, day) if known else NOT_IN_FORCE
+
+    def chain(self, agreement: str) -> tuple[str, ...]:
+        """Who supports usage of an agreement, in order: itself, then those that come after it, each followed by those
+        that come after that one. Of several after the same one, that which stands first in the file comes first."""
+        return self._chains.get(agreement, (agreement,))
+
+    def stacking_limit(self, agreements: Sequence[str]) -> Fraction:
+        """Most that the programmes of these agreements may pay together, as a share of the cost: the lowest of their
+        limits, 1 without any."""
+        return self._limits(tuple(agreements))
+
+    def _find_limit(self, agreements: tuple[str, ...]) -> Fraction:
+        programmes = (self._programmes.get(self.programme(agreement)) for agreement in agreements)
+        limits = [known.stacking_limit for known in programmes if known and known.stacking_limit is not None]
+        return min(limits, default=Fraction(1))
+
+    def subsidies(
+        self, agreement: str, country: str, day: date, cost_nano: int, prompt: int, cached: int, generation: int
+    ) -> list[tuple[str, int]]:
+        """(agreement, nano-units that its programme pays) along the chain of an agreement, before any cap or grant.
+
+        All amounts are in the currency of the agreement. country: of the cluster that did the work. day: UTC. prompt,
+        cached, generation: tokens, for rules that charge by them. Together they never exceed the cost, and what one
+        adds never lifts the sum above the limit that it and those before it are under.
+        """
+        paid: list[tuple[str, int]] = []
+        left_nano = cost_nano
+        chain = self.chain(agreement)
+        for position, party in enumerate(chain, 1):
+            subsidy = self.terms(party, country, day).subsidy(cost_nano, left_nano, prompt, cached, generation)
+            limit = self._limits(chain[:position])
+            if limit != 1:
+                subsidy = min(subsidy, max(0, math.floor(cost_nano * limit) - (cost_nano - left_nano)))
+            paid.append((party, subsidy))
+            left_nano -= subsidy
+        return paid
+
+    # ---- exchange --------------------------------------------------------------------------------------------------
 
     def convert(self, amount_nano: int, base: str, quote: str, day: date) -> int:
         """An amount of `base` in `quote`, at the rate of that UTC day, rounded once.
 
         Raises UnknownReference when no rate holds; a configuration read from a file always has one.
         """
+        return round_half_even(amount_nano * self.fx(base, quote, day)) if base != quote else amount_nano
+
+    def fx(self, base: str, quote: str, day: date) -> Fraction:
+        """Units of `quote` for one unit of `base` on a UTC day. Raises UnknownReference when no rate holds."""
         if base == quote:
-            return amount_nano
+            return Fraction(1)
         series = self._fx.get((base, quote))
         position = bisect_right(series.days, day) if series else 0
         if series is None or position == 0:
@@ -206,7 +244,23 @@ class Reference:
                 f"no exchange rate from {base} to {quote} on {day}; add [[fx_rate]] with "
                 f'base = "{base}", quote = "{quote}" and effective_from = {day} or earlier'
             )
-        return round_half_even(amount_nano * series.rates[position - 1])
+        return series.rates[position - 1]
+
+
+def _chains(config: Config) -> dict[str, tuple[str, ...]]:
+    """For each agreement: itself and those that come after it."""
+    followers: dict[str, list[str]] = {}
+    for agreement in config.agreement:
+        followers.setdefault(agreement.after, []).append(agreement.id)
+
+    def chain(first: str, before: tuple[str, ...]) -> tuple[str, ...]:
+        found = (*before, first)
+        for follower in followers.get(first, ()):
+            if follower not in found:  # a circle is a mistake that the configuration file is refused for
+                found = chain(follower, found)
+        return found
+
+    return {agreement.id: chain(agreement.id, ()) for agreement in config.agreement}
 
 
 def _patterns(match: Match) -> _Patterns:
@@ -229,30 +283,6 @@ def _fits(patterns: _Patterns, labels: Mapping[str, str]) -> bool:
 
 def _without_suffix(account: str) -> str:
     return account[:-4] if account.endswith(("_cpu", "_gpu")) else account
-
-
-def _periods(config: Config, cluster: Cluster) -> list[_PricePeriod]:
-    """The prices of one cluster in the order in which they are asked."""
-    prices = [price for price in config.price if price.cluster == cluster.id]
-    return [
-        _PricePeriod(price.gpu_model, price.effective_from, effective_end(price, prices), _rate(price, cluster))
-        for price in by_precedence(prices)
-    ]
-
-
-def _rate(price: Price, cluster: Cluster) -> PriceRate:
-    """Owned: purchase / lifetime + operation, and energy x tariff x PUE. Rented: the contract price, energy in it."""
-    if price.basis == "rented":
-        per_hour, per_kwh = price.per_gpu_hour or Fraction(0), Fraction(0)
-    else:
-        purchase = (price.capex or Fraction(0)) / ((price.lifetime_years or Fraction(1)) * HOURS_PER_YEAR)
-        per_hour, per_kwh = purchase + price.opex_per_gpu_hour, price.energy_per_kwh * cluster.pue
-    return PriceRate(
-        currency=price.currency,
-        version=f"{price.id}@{price.effective_from}",
-        per_gpu_ns=per_hour * NANO / _NS_PER_HOUR,
-        per_mj=per_kwh * NANO / _MJ_PER_KWH,
-    )
 
 
 def _fx_series(config: Config) -> dict[tuple[str, str], _FxSeries]:

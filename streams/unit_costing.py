@@ -2,6 +2,8 @@
 
 Cost of a deployment in a minute = the cost of all devices that serve it, idle moments included (allocation basis).
 A shared deployment is divided among its tenants by their tokens of the same minute; parts add up to the whole.
+An agreement that comes after another has lines of its own, without usage and cost: a subsidy, and
+the same amount as a negative charge.
 """
 
 from collections.abc import Iterable
@@ -32,10 +34,7 @@ class _Line:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     generation_tokens: int = 0
-
-    @property
-    def tokens(self) -> int:
-        return self.prompt_tokens + self.generation_tokens
+    subsidy_nano: int = 0
 
 
 @dataclass(slots=True)
@@ -103,6 +102,7 @@ class UnitCosting:
         lines: dict[tuple[str, str], _Line] = {}
         tenants = self._count_tokens(state, lines)
         self._add_devices(state, day, lines, tenants)
+        self._add_subsidies(self._reference.country(cluster), day, lines)
         state.lines |= lines.keys()
         every: list[GpuTotals | TokenTotals] = [*state.gpu.values(), *state.tokens.values()]
         starts = [totals.ts_start_ms for totals in state.gpu.values()]
@@ -113,7 +113,7 @@ class UnitCosting:
             ts_start_ms=min(starts, default=minute_ms),
             ts_end_ms=max((totals.ts_end_ms for totals in every), default=minute_ms),
             lines=[
-                self._settle(cluster, day, model, agreement, lines.get((model, agreement), _Line()))
+                self._settle(model, agreement, lines.get((model, agreement), _Line()))
                 for model, agreement in sorted(state.lines)
             ],
             conditions={totals.shard: totals.conditions for totals in state.gpu.values()},
@@ -166,9 +166,16 @@ class UnitCosting:
                 line.cost_nano += self._reference.convert(part[3], own, self._reference.currency(party), day)
                 line.usage_cost_nano += self._reference.convert(part[4], own, self._reference.currency(party), day)
 
-    def _settle(self, cluster: str, day: date, model: str, agreement: str, line: _Line) -> UnitCost:
-        country = self._reference.country(cluster)
-        subsidy = self._reference.subsidy(agreement, country, day, line.cost_nano, line.tokens) if agreement else 0
+    def _add_subsidies(self, country: str, day: date, lines: dict[tuple[str, str], _Line]) -> None:
+        for (model, agreement), line in [*lines.items()]:
+            if not agreement:
+                continue
+            tokens = (line.prompt_tokens, line.cached_tokens, line.generation_tokens)
+            for party, subsidy in self._reference.subsidies(agreement, country, day, line.cost_nano, *tokens):
+                if subsidy:
+                    lines.setdefault((model, party), _Line()).subsidy_nano += subsidy
+
+    def _settle(self, model: str, agreement: str, line: _Line) -> UnitCost:
         return UnitCost(
             model=model,
             agreement=agreement,
@@ -181,7 +188,7 @@ class UnitCosting:
             prompt_tokens=line.prompt_tokens,
             cached_tokens=line.cached_tokens,
             generation_tokens=line.generation_tokens,
-            subsidy_nano=subsidy,
-            charge_nano=line.cost_nano - subsidy if agreement else 0,
+            subsidy_nano=line.subsidy_nano,
+            charge_nano=line.cost_nano - line.subsidy_nano if agreement else 0,
             currency=self._reference.currency(agreement),
         )

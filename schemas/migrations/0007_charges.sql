@@ -145,3 +145,14 @@ ENGINE = MergeTree
 PARTITION BY toYYYYMM(recorded_at)
 ORDER BY (agreement, recorded_at)
 COMMENT 'Forecasts: when the money of each agreement is gone, made once an hour from settled charges';
+
+CREATE TABLE settlement_leases
+(
+    holder String COMMENT 'who settles: host, process and a random part',
+    taken_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC') COMMENT 'when the row was written, by the clock of the server',
+    seconds UInt32 COMMENT 'for so long from then; 0 = given back'
+)
+ENGINE = MergeTree
+ORDER BY taken_at
+TTL toDateTime(taken_at) + INTERVAL 1 DAY
+COMMENT 'Who may write charges: one at a time';

@@ -1,6 +1,5 @@
 """Ledger rows of GPU usage as they are stored, and the totals that are published."""
 
-from datetime import UTC, date, datetime
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,9 @@ from streams.metering.gpu import GpuMeter
 from streams.metering.intervals import METHODS, MINUTE_MS, Int
 from streams.metering.labels import Interner
 from streams.metering.rows import Rows
-from streams.reference import PriceRate, Reference
+from streams.pricing import DAY_MS, PriceRate
+from streams.reference import Reference
 
-DAY_MS = 86_400_000
 RATES = 4096  # more prices than any one worker meets; a group is numbered owner * RATES + rate
 
 
@@ -36,11 +35,12 @@ class GpuBooking:
         self._priced: list[int] = []  # per label set: index of its (cluster, gpu_model)
         self._products = Interner()
         self._product_names: list[tuple[str, str]] = []
+        self._by_time_of_day: list[bool] = []  # per product: whether its price can change within a day
         self._owner: list[int] = []  # per label set: index of its (deployment, agreement, gpu_model)
         self._owners = Interner()
         self._owner_names: list[tuple[str, str, str]] = []
         self._rates: list[PriceRate | None] = [None]
-        self._rate_index: dict[tuple[int, int], int] = {}
+        self._rate_index: dict[PriceRate | None, int] = {None: 0}
         self._tally = Tally(width=4)
 
     def table(self, rows: Rows) -> tuple[pa.Table, Int, Int]:
@@ -147,6 +147,7 @@ class GpuBooking:
             self._priced.append(self._products.code(product))
             if len(self._products) > len(self._product_names):
                 self._product_names.append(product)
+                self._by_time_of_day.append(self._reference.by_time_of_day(*product))
             owner = (deployment, agreement, label.gpu_model)
             self._owner.append(self._owners.code(owner))
             if len(self._owners) > len(self._owner_names):
@@ -155,16 +156,15 @@ class GpuBooking:
     def _price(self, rows: Rows) -> tuple[Int, Int]:
         """Index of the rate that holds for each row (0: none) and the row's cost in nano-units."""
         self._learn()
-        day = rows["start_ms"] // DAY_MS
         product = np.array(self._priced, np.int64)[rows["label"]]
-        rate = np.zeros(len(day), np.int64)
-        cost = np.zeros(len(day), np.int64)
-        if not len(day):
+        rate = np.zeros(len(product), np.int64)
+        cost = np.zeros(len(product), np.int64)
+        if not len(product):
             return rate, cost
-        kinds, kind = distinct(day, product)
-        for position, (number, product_) in enumerate(kinds):
+        kinds, kind = distinct(self._priced_at(rows["start_ms"], product), product)
+        for position, (minute, product_) in enumerate(kinds):
             chosen = slice(None) if len(kinds) == 1 else kind == position
-            index = self._rate_of(number, product_)
+            index = self._rate_of(minute, product_)
             known = self._rates[index]
             rate[chosen] = index
             if known is not None:
@@ -173,16 +173,21 @@ class GpuBooking:
                 )
         return rate, cost
 
-    def _rate_of(self, day: int, product: int) -> int:
-        index = self._rate_index.get((day, product))
-        if index is None:
-            rate = self._reference.price(*self._product_names[product], _date(day))
-            index = 0
-            if rate is not None:
-                index = self._rates.index(rate) if rate in self._rates else len(self._rates)
-                if index == len(self._rates):
-                    self._rates.append(rate)
-            self._rate_index[day, product] = index
+    def _priced_at(self, start_ms: Int, product: Int) -> Int:
+        """Number of the minute at whose price each row is charged: the first of its day, where prices hold all day.
+
+        A row never crosses a minute, and prices change on whole ones.
+        """
+        first = start_ms // DAY_MS * (DAY_MS // MINUTE_MS)
+        if not any(self._by_time_of_day):
+            return first
+        return np.where(np.array(self._by_time_of_day)[product], start_ms // MINUTE_MS, first)
+
+    def _rate_of(self, minute: int, product: int) -> int:
+        rate = self._reference.price(*self._product_names[product], minute * MINUTE_MS)
+        index = self._rate_index.setdefault(rate, len(self._rates))
+        if index == len(self._rates):
+            self._rates.append(rate)
         return index
 
     def _group(self, labels: Int, rate: Int) -> Int:
@@ -203,7 +208,3 @@ class GpuBooking:
             energy_mj=energy_mj,
             cost_nano=cost,
         )
-
-
-def _date(day: int) -> date:
-    return datetime.fromtimestamp(day * 86_400, UTC).date()

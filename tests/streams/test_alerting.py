@@ -1,8 +1,13 @@
 """Protects operators' trust: each rule fires on its condition, once, resolves when it ends, and groups devices."""
 
+from fractions import Fraction
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from schemas.audits import AuditState
+from schemas.config import Alerts
 from schemas.economics import Alert, Burn, UnitCost, UnitCosts
 from schemas.money import NANO
 from schemas.usage import DeviceCondition
@@ -84,6 +89,105 @@ def test_an_agreement_without_a_cap_has_no_budget_alert() -> None:
     given = rules()
     given.saw_burn(burn(10**6, cap=None))
     assert not found(given, "budget")
+
+
+def burning(fast: tuple[int | None, int], slow: tuple[int | None, int | None], lasting: int | None = NANO) -> Burn:
+    """State of `share`, half of whose 100 dollars is left: rates over (1 h, 5 min) and (3 d, 6 h), nano-dollars."""
+    rates = {
+        "rate_1h_nano_per_hour": fast[0],
+        "rate_nano_per_hour": fast[1],
+        "rate_3d_nano_per_hour": slow[0],
+        "rate_6h_nano_per_hour": slow[1],
+    }
+    return burn(50).model_copy(update={**rates, "sustainable_nano_per_hour": lasting})
+
+
+def test_money_that_burns_too_fast_in_words() -> None:
+    """What finance reads at night: how many times too fast, how much, and when it is gone."""
+    given = rules()
+    given.saw_burn(burning((12 * NANO + NANO // 2, 20 * NANO), (0, 0)))
+    (condition,) = found(given, "burn")
+    assert (condition.rule, condition.severity, condition.subject) == ("burn_fast", "critical", "share")
+    assert (condition.value, condition.threshold) == (12.5, 10)
+    assert condition.summary == (
+        "share burns 12.5 times as fast as its money lasts until its end: over the last hour and still now at least "
+        "12.50 CAD per hour; at this rate the remaining 50.00 CAD are gone on 2026-09-21 at 18:15 UTC"
+    )
+
+
+@pytest.mark.parametrize(
+    ("fast", "slow", "fires"),
+    [
+        ((10 * NANO, 10 * NANO), (0, 0), ["burn_fast"]),  # exactly at the threshold
+        ((10 * NANO - 1, 99 * NANO), (0, 0), []),  # a peak of minutes
+        ((99 * NANO, 10 * NANO - 1), (0, 0), []),  # over already
+        ((0, 0), (NANO * 5 // 4, NANO * 5 // 4), ["burn_slow"]),
+        ((0, 0), (NANO * 5 // 4 - 1, 99 * NANO), []),
+        ((0, 0), (99 * NANO, NANO * 5 // 4 - 1), []),
+        ((99 * NANO, 99 * NANO), (99 * NANO, 99 * NANO), ["burn_fast", "burn_slow"]),
+        ((None, 99 * NANO), (None, 99 * NANO), []),  # not metered for long enough
+        ((0, 99 * NANO), (99 * NANO, None), []),
+    ],
+)
+def test_both_windows_must_burn(fast: tuple[int | None, int], slow: tuple[int, int], fires: list[str]) -> None:
+    """A long window, so that a peak is no alarm, and a short one, so that it ends when the burn does."""
+    given = rules()
+    given.saw_burn(burning(fast, slow))
+    assert [condition.rule for condition in found(given, "burn")] == fires
+
+
+@pytest.mark.parametrize("lasting", [None, 0])
+def test_without_a_lasting_rate_nothing_burns_too_fast(lasting: int | None) -> None:
+    """No cap, a passed end, or nothing left, which is the last threshold's to say."""
+    given = rules()
+    given.saw_burn(burning((99 * NANO, 99 * NANO), (99 * NANO, 99 * NANO), lasting))
+    assert found(given, "burn") == []
+
+
+def test_a_burn_that_ends_is_resolved() -> None:
+    """When the short window calms down; or when the agreement uses nothing more, so that no state comes."""
+    given, alerts = rules(), AlertBook([])
+    given.saw_burn(burning((99 * NANO, 99 * NANO), (99 * NANO, 99 * NANO)))
+
+    def changes(now_ms: int) -> list[tuple[str, str]]:
+        burns = [condition for condition in given.conditions(now_ms) if condition.rule.startswith("burn")]
+        return [(alert.rule, alert.state) for alert in alerts.update(burns, now_ms)]
+
+    assert changes(NOW) == [("burn_fast", "firing"), ("burn_slow", "firing")]
+    assert changes(NOW + 299_999) == []
+    assert changes(NOW + 300_000) == [("burn_fast", "resolved")]
+    assert changes(NOW + 6 * 3_600_000) == [("burn_slow", "resolved")]
+    given.saw_burn(burning((99 * NANO, 99 * NANO), (99 * NANO, 99 * NANO)))
+    assert changes(NOW) == [("burn_fast", "firing"), ("burn_slow", "firing")]
+    given.saw_burn(burning((99 * NANO, 0), (99 * NANO, 0)))
+    assert changes(NOW) == [("burn_fast", "resolved"), ("burn_slow", "resolved")]
+
+
+RATES = st.none() | st.integers(0, 10**15)
+TIMES = st.integers(1, 10**8).map(lambda millionths: Fraction(millionths, 10**6))
+
+
+@given(
+    RATES, st.integers(0, 10**15), RATES, RATES, RATES, st.integers(0, 10**17), st.none() | st.integers(0, 10**17),
+    TIMES, TIMES,
+)  # fmt: skip
+def test_alerts_follow_from_the_rates_alone(
+    hour: int | None, now: int, days: int | None, hours: int | None, lasting: int | None, spent: int, cap: int | None,
+    fast: Fraction, slow: Fraction,
+) -> None:  # fmt: skip
+    """Whatever is measured: an alert exactly where both rates are so many times the lasting one, and never an error."""
+    alerts = Alerts(burn_fast=fast, burn_slow=slow)
+    given_rules = Rules(config(alerts=alerts), NOW)
+    spent = spent if cap is None else min(spent, cap)
+    state = burning((hour, now), (days, hours), lasting)
+    given_rules.saw_burn(state.model_copy(update={"spent_nano": spent, "cap_nano": cap}))
+    expected = []
+    if lasting and cap is not None:
+        if hour is not None and Fraction(hour, lasting) >= fast and Fraction(now, lasting) >= fast:
+            expected.append("burn_fast")
+        if None not in (days, hours) and min(Fraction(days or 0), Fraction(hours or 0)) / lasting >= slow:
+            expected.append("burn_slow")
+    assert [condition.rule for condition in found(given_rules, "burn")] == expected
 
 
 @pytest.mark.parametrize(("cents_per_mtok", "fires"), [(4, True), (5, False), (10, False), (11, True)])

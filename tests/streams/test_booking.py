@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal
 from random import Random
 from typing import Any
@@ -38,14 +38,20 @@ from tests.streams.metering.token_oracle import TokenObservation
 MINUTE_MS = 60_000
 CONFIG = Config.model_validate(
     {
-        "cluster": [{"id": "fir", "country": "CA", "pue": "1.08"}, {"id": "nibi", "country": "CA"}],
+        "cluster": [
+            {"id": "fir", "country": "CA", "pue": "1.08", "timezone": "America/St_Johns"},
+            {"id": "nibi", "country": "CA"},
+        ],
         "deployment": [
             {"id": "chat", "cluster": "fir", "model": "cohere/command-r-plus", "agreement": "acme",
              "match": {"namespace": "llm", "pod": "*-0"}},
         ],
         "price": [
             {"id": "h100", "cluster": "fir", "gpu_model": "NVIDIA H100*", "basis": "owned", "capex": "42000",
-             "lifetime_years": 5, "opex_per_gpu_hour": "0.35", "energy_per_kwh": "0.0776", "effective_from": day}
+             "lifetime_years": 5, "opex_per_gpu_hour": "0.35", "energy_per_kwh": "0.0776", "effective_from": day,
+             # The histories begin at 21:20 local time.
+             "tariff": [{"id": "evening", "starts": "21:22", "ends": "21:27", "energy_per_kwh": "0.151"},
+                        {"id": "late", "starts": "21:31", "ends": "21:40", "energy_per_kwh": "0.03"}]}
             for day in (date(2025, 4, 1), date(2025, 10, 10))
         ] + [
             {"id": "cloud", "cluster": "nibi", "basis": "rented", "currency": "USD", "per_gpu_hour": "3.90",
@@ -205,8 +211,7 @@ class GpuClerk(Clerk):
         assert stored["minute_ms"] == stored["ts_start_ms"] // MINUTE_MS * MINUTE_MS
         owner = self._reference.resolve_gpu(row["cluster"], row["namespace"], row["pod"], row["job"], row["account"])
         assert owner == (row["workload"], row["deployment"], row["agreement"])
-        day = datetime.fromtimestamp(stored["ts_start_ms"] // 1000, UTC).date()
-        rate = self._reference.price(row["cluster"], row["gpu_model"], day)
+        rate = self._reference.price(row["cluster"], row["gpu_model"], stored["ts_start_ms"])
         if rate is None:
             assert (stored["cost_nano"], row["currency"], row["price_version"]) == (0, "", "")
         else:

@@ -1,6 +1,7 @@
 """Protects the arithmetic of a minute: costs add up, shared costs are divided by tokens, states replace each other."""
 
 from collections.abc import Sequence
+from datetime import date
 from fractions import Fraction
 
 from hypothesis import given
@@ -11,12 +12,12 @@ from schemas.money import NANO
 from schemas.usage import GpuTotals, TokenTotals
 from streams.reference import Reference
 from streams.unit_costing import UnitCosting
-from tests.streams.economy import MINUTE, config, devices, served
+from tests.streams.economy import MINUTE, agreement, config, devices, served
 
 
-def cost_of(messages: Sequence[GpuTotals | TokenTotals]) -> UnitCosts:
+def cost_of(messages: Sequence[GpuTotals | TokenTotals], reference: Reference | None = None) -> UnitCosts:
     """Unit costs of one minute after these messages."""
-    costing = UnitCosting(Reference(config()))
+    costing = UnitCosting(reference or Reference(config()))
     minute = (messages[0].cluster, MINUTE)
     costing.begin(minute, [], [], [])
     for message in messages:
@@ -53,6 +54,45 @@ def test_a_shared_deployment_is_divided_by_tokens_and_loses_nothing() -> None:
     parts = {item.agreement: item.cost_nano for item in costs.lines}
     assert parts == {"": 333_333_334, "firm-a": 333_333_333, "firm-b": 333_333_333}
     assert line(costs, "small", "").subsidy_nano == 0
+
+
+def chained() -> Reference:
+    """`top` pays half of what `share` leaves, and `firm-a` is followed by `help`."""
+    added = [
+        agreement("top", {"kind": "cost_share", "share": "1/2", "of": "remainder"}, after="share", programme="other"),
+        agreement("help", {"kind": "credits"}, after="firm-a", cap="1"),
+    ]
+    given = config().model_dump()
+    programme = {"id": "other", "budget": "9", "starts": date(2026, 1, 1), "ends": date(2028, 3, 31)}
+    return Reference(
+        config(
+            agreement=[*given["agreement"], *added],
+            programme=[*given["programme"], {**programme, "stacking_limit": "4/5"}],
+        )
+    )
+
+
+def test_an_agreement_that_comes_after_has_a_line_that_is_pure_credit() -> None:
+    """2/3 of CAD 9, then half of the rest, but no more than 80 % together: two lines say what the recipient pays."""
+    costs = cost_of([devices(9 * NANO, deployment="own", agreement="share")], chained())
+    share, top = line(costs, "big", "share"), line(costs, "big", "top")
+    assert (share.subsidy_nano, share.charge_nano) == (6 * NANO, 3 * NANO)
+    assert (top.subsidy_nano, top.charge_nano, top.programme) == (1_200_000_000, -1_200_000_000, "other")
+    assert (top.cost_nano, top.usage_cost_nano, top.gpu_ns, top.busy_ns, top.energy_mj) == (0, 0, 0, 0, 0)
+
+
+def test_a_credit_that_falls_away_is_reported_as_nothing() -> None:
+    """The firm bore a pool's minute until it turned out that another was served: the book must not keep the help."""
+    costing = UnitCosting(chained())
+    costing.begin(("fir", MINUTE), [], [], [])
+    costing.apply(devices(NANO, deployment="pool"))
+    costing.apply(served({"firm-a": (1_000_000, 0)}))
+    costs = costing.cost(("fir", MINUTE))
+    assert (line(costs, "small", "firm-a").charge_nano, line(costs, "small", "help").subsidy_nano) == (
+        50_000_000, 50_000_000,
+    )  # fmt: skip
+    costing.apply(served({"firm-b": (1_000_000, 0)}, version=70_000))
+    assert line(costing.cost(("fir", MINUTE)), "small", "help").subsidy_nano == 0
 
 
 def test_token_price_caps_what_the_recipient_pays() -> None:

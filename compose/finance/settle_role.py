@@ -1,0 +1,94 @@
+"""`commonwatt settle --every`: settles again and again, and forecasts once an hour. Its state goes to Prometheus."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from datetime import datetime, timedelta
+
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+from prometheus_client import Counter, Gauge
+
+from compose.finance import forecast
+from compose.finance.lease import Busy, held
+from compose.finance.settle import Clock, Outcome, settle, utc_now
+from compose.reference.history import NoReference
+from streams.reference import UnknownReference
+
+log = logging.getLogger(__name__)
+
+EVERYTHING = timedelta(days=1)
+"""After which a pass looks at all of history for late data."""
+FORECAST = timedelta(hours=1)
+
+HOURS = Counter("commonwatt_settle_hours_total", "Hours that were priced, again or for the first time.")
+ENTRIES = Counter("commonwatt_settle_entries_total", "Entries that were written into charges.")
+LATE = Counter("commonwatt_settle_late_hours_total", "Final hours that changed because of late data.")
+SECONDS = Gauge("commonwatt_settle_seconds", "How long the last pass took.")
+LAST_SUCCESS = Gauge("commonwatt_settle_last_success_timestamp_seconds", "When a pass last came to its end, unix time.")
+
+
+class Settler:
+    """Pass after pass over the ledger."""
+
+    def __init__(self, client: Client, clock: Clock = utc_now) -> None:
+        self._client = client
+        self._clock = clock
+        self._everything_at: datetime | None = None
+        self._forecast_at: datetime | None = None
+
+    def look(self) -> Outcome:
+        """One pass. Raises what `settle` raises, and Busy."""
+        now = self._clock()
+        everything = self._everything_at is None or now - self._everything_at >= EVERYTHING
+        with held(self._client) as lease:
+            outcome = settle(self._client, self._clock, everything=everything, lease=lease)
+            if everything:
+                self._everything_at = now
+            if self._forecast_at is None or outcome.hours or now - self._forecast_at >= FORECAST:
+                forecast.write(self._client)
+                self._forecast_at = now
+        return outcome
+
+
+async def watch(client: Client, *, every_s: float, stop: asyncio.Event) -> None:
+    """Settle until `stop` is set. When a pass fails the log says why, and the next one does what is left."""
+    client.set_client_setting("max_threads", 1)  # the others belong to those who write
+    settler = Settler(client)
+    while not stop.is_set():
+        began = time.monotonic()
+        try:
+            show(await asyncio.to_thread(settler.look), time.monotonic() - began)
+        except Busy as busy:
+            log.info("%s", busy)
+        except (ClickHouseError, OSError, NoReference, UnknownReference) as error:
+            log.warning("this pass did not come to its end: %s", str(error).split("\n")[0])
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), max(0.0, every_s - (time.monotonic() - began)))
+
+
+def show(outcome: Outcome, seconds: float) -> None:
+    """A pass in the log and as metrics."""
+    HOURS.inc(outcome.hours)
+    ENTRIES.inc(outcome.entries)
+    LATE.inc(len(outcome.late))
+    SECONDS.set(seconds)
+    LAST_SUCCESS.set(time.time())
+    if not outcome.did_nothing:
+        log.info("%s", in_words(outcome))
+
+
+def in_words(outcome: Outcome) -> str:
+    """What a pass did, in a sentence."""
+    if outcome.did_nothing:
+        return "nothing was due"
+    parts = []
+    if outcome.hours:
+        parts.append(f"{outcome.hours} hours priced, {outcome.entries} entries written")
+    if outcome.late:
+        parts.append(f"{len(outcome.late)} of them final already, changed by late data")
+    if outcome.finalised:
+        parts.append(f"{outcome.finalised} hours became final")
+    parts += [f"{month:%Y-%m} closed" for month in outcome.closed]
+    return ", ".join(parts)

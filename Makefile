@@ -6,7 +6,7 @@ FOR ?= 2m
 GPUS ?= 256
 MINUTES ?= 10
 
-.PHONY: help setup demo test lint bench soak lock clean
+.PHONY: help setup demo test lint bench soak examples lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -41,9 +41,14 @@ soak: setup  ## faults of every kind, and the same ledger: make soak SEED=7 MINU
 	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(BROKERS),--brokers $(BROKERS)) \
 	  $(if $(PLAN),--plan $(PLAN))
 
+examples: setup  ## a month of the demonstration as finance sees it: writes docs/examples
+	$(BIN)/python -m tests.examples
+
 lock: setup  ## resolve the requirements anew
 	$(BIN)/uv pip compile pyproject.toml --extra dev --generate-hashes --universal --python-version 3.11 \
 	  --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o requirements.txt
+	$(BIN)/uv pip compile requirements-focus-validator.in --generate-hashes --universal --python-version 3.11 \
+	  --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o requirements-focus-validator.txt
 
 clean:  ## remove what setup and runs made
 	rm -rf $(VENV) out commonwatt-data commonwatt-spool build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -12,7 +12,6 @@ from clickhouse_connect.driver.client import Client
 from rich.console import Console
 from rich.table import Table
 
-from compose import reference_tables
 from compose.audit import Audit, CheckResult, Scope
 from compose.audit_money import (
     COST_OF_DEVICE_HOURS,
@@ -25,6 +24,7 @@ from compose.audit_money import (
 )
 from compose.audit_scope import BEGINNING, scope_of
 from compose.audit_tally import COSTS_OF_MINUTES, MONEY_OF_HOURS, costs_of_minutes
+from compose.reference import history
 from schemas.config import Config
 from streams.reference import Reference
 
@@ -66,7 +66,7 @@ def run_checks(
     (the newest; the result says how many). `again`: an audit that fails is repeated after AGAIN_S, and only what it
     finds then counts: what it found may have been half written.
     """
-    known = config or reference_tables.read(client)
+    known = history.current(client, config)
     scope = scope_of(client, known, at_rest=at_rest, since=since, rows=rows)
     found = [(check, run(check, client, scope)) for check in checks(known)]
     if again and any(failed(results) for _, results in found):

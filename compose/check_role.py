@@ -21,13 +21,13 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from prometheus_client import Gauge
 
-from compose import reference_tables
 from compose.audit import CheckResult, Scope
 from compose.audit_money import ROWS
 from compose.audit_scope import BEGINNING, reaching_back, scope_of
 from compose.broker import servers
 from compose.check import Check, checks, failed, in_words, run
 from compose.quiet import quiet
+from compose.reference import history
 from schemas.audits import AuditState
 from schemas.config import Config
 from schemas.topics import AUDITS
@@ -85,7 +85,7 @@ class Auditor:
         whole = self._everything_at is None or now - self._everything_at >= timedelta(seconds=EVERYTHING_S)
         wanted, rows = (BEGINNING, EVERYTHING_ROWS) if whole else (now - self._window, LEDGER_ROWS)
         since = reaching_back(self._client, wanted, rows)
-        known = self._config or reference_tables.read(self._client)
+        known = history.current(self._client, self._config)
         usual = self._scope(known, since, ROWS if whole else EXACT_ROWS, self._passes)
         first: list[tuple[Check, Scope, list[CheckResult]]] = []
         for check in checks(known):

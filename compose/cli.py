@@ -8,6 +8,10 @@ from typing import Annotated
 
 import typer
 
+from compose.finance.commands import pricing
+from compose.finance.focus.commands import group as export
+from compose.finance.report_commands import group as reports
+from compose.finance.statement.commands import group as statement
 from compose.options import (
     ClickHouseOption,
     ConfigOption,
@@ -25,6 +29,7 @@ from compose.options import (
     until_signalled,
 )
 from compose.quarantine.commands import group as quarantine
+from compose.reference.commands import group as reference
 from compose.roles import roles
 from schemas.config import Config
 from schemas.config_file import ConfigError, load
@@ -238,6 +243,15 @@ app.add_typer(dashboards, name="dashboards")
 app.add_typer(quarantine, name="quarantine")
 
 
+# ---- finance ---------------------------------------------------------------------------------------------------------
+
+app.add_typer(pricing)
+app.add_typer(reports)
+app.add_typer(statement)
+app.add_typer(export, name="export")
+app.add_typer(reference, name="reference")
+
+
 @dashboards.command(epilog="Example: commonwatt dashboards build --folder ./grafana")
 def build(
     folder: Annotated[Path, typer.Option(help="where to write the JSON files")] = Path("dashboards/grafana"),
@@ -280,14 +294,19 @@ def _mistakes() -> tuple[type[Exception], ...]:
     from compose.broker import BrokerError
     from compose.client import CannotConnect
     from compose.datadir import DataError
+    from compose.finance.lease import Busy
     from compose.metrics import MetricsError
     from compose.migrate import CannotMigrate
+    from compose.reference.history import NoReference
     from compose.supervisor import RoleFailed
     from dashboards.page.server import PageError
+    from streams.reference import UnknownReference
 
     return (
         Mistake,
+        Busy,
         NoAnswer,
+        NoReference,
         BrokerError,
         CannotConnect,
         DataError,
@@ -296,6 +315,7 @@ def _mistakes() -> tuple[type[Exception], ...]:
         RoleFailed,
         SpoolError,
         PageError,
+        UnknownReference,
         DatabaseError,
     )
 

@@ -21,20 +21,25 @@ from rich.text import Text
 from collectors.simulator import toml_file
 from collectors.simulator.scale import expand
 from collectors.spool import opened
-from compose import datadir, metrics, reference_tables, summary
+from compose import datadir, metrics, summary
 from compose.access import password
 from compose.broker import create_topics, free_port, is_ready
 from compose.client import connect
+from compose.finance.lease import Busy, held
+from compose.finance.settle import settle
 from compose.lag import Lag
 from compose.migrate import migrate
+from compose.reference import history, tables
 from compose.supervisor import Ready, Role, RoleFailed, Supervisor
 from schemas.config import Config
+from streams.reference import UnknownReference
 
 SHOWN_EVERY_S = 1.0  # on a terminal
 PRINTED_EVERY_S = 20.0  # into a file or a pipe
 DRAIN_S = 60.0
 NOTICED_S = 1.0  # a role that has ended is heard of within this time, and explains what else goes wrong
 CHECKED_EVERY = "1m"  # the audits
+SETTLED_EVERY = "1m"
 FINAL_TITLE = "What was metered"
 _BROKER_LOSS = "The embedded broker keeps messages in memory: those that were not stored yet are lost with it."
 _AWAY = (ClickHouseError, KafkaError, OSError)  # what the book and the broker raise while they are not there
@@ -91,7 +96,7 @@ class _Platform:
         client = await self._start_clickhouse()
         if self._plan.simulate_gpus is not None:
             await self._start_simulator(self._plan.simulate_gpus)
-        reference_tables.store(client, self._config)
+        self._config = self._recorded(client)
         await self._start_agents(kafka)
         self._folder.write_addresses(self.addresses)
         self._console.print(f"everything is up after {time.monotonic() - started:.1f} s; logs in {self._folder.logs}")
@@ -150,6 +155,19 @@ class _Platform:
         client.close()
         return connect(*self._clickhouse, password())
 
+    def _recorded(self, client: Client) -> Config:
+        """Record the reference data of the file. Returns the configuration with the corrections that the book has."""
+        stored = tables.store(client, self._config, source=self._config_file.name)
+        if stored.corrected:
+            self._console.print(
+                f"{self._config_file}: {', '.join(stored.corrected)} "
+                f"{'does' if len(stored.corrected) == 1 else 'do'} not hold, because corrections were applied to the "
+                "book; correct the file alike, or `commonwatt reference apply` what shall hold instead.",
+                style="yellow",
+                soft_wrap=True,
+            )
+        return history.effective(client, self._config)
+
     async def _start_simulator(self, gpus: int) -> None:
         port = self._free_port()
         url = f"http://127.0.0.1:{port}"
@@ -174,6 +192,7 @@ class _Platform:
         )
         self.addresses["page"] = url
         await self._roles.start(self._role("check", "--every", CHECKED_EVERY, *common, *book, restarted=True))
+        await self._roles.start(self._role("settle", "--every", SETTLED_EVERY, *book, restarted=True))
 
     def _role(self, name: str, *arguments: object, ready: Ready | None = None, restarted: bool = False) -> Role:
         """One of our own commands, with its metrics on a port that stays the same when it is started again."""
@@ -255,6 +274,7 @@ class _Platform:
         except TimeoutError:
             text = f"not everything was stored within {DRAIN_S:g} s: the logs in {self._folder.logs} say why."
             raise RoleFailed("worker", text) from None
+        await self._settle(client)
         summary.show(self._console, figures, self._config, FINAL_TITLE)
         client.close()
         if waiting:
@@ -265,6 +285,14 @@ class _Platform:
                 f"the collector did not end in good order (exit status {status}): {self._folder.logs / 'collect.log'}"
             )
             raise RoleFailed("collect", f"{text} says why.")
+
+    async def _settle(self, client: Client) -> None:
+        """Price the hour that is running as far as it has come, so that statements have what was metered."""
+        await self._roles.stop_one("settle")
+        try:
+            await asyncio.to_thread(_settled, client)
+        except (Busy, UnknownReference) as error:
+            self._console.print(f"the running hour is not priced: {error}", style="yellow", soft_wrap=True)
 
     async def _drained(self, client: Client, lag: Lag) -> summary.Summary:
         """The figures once nothing is left to be stored."""
@@ -292,6 +320,11 @@ async def _connected(kafka: str) -> AsyncIterator[Lag]:
         yield lag
     finally:
         await lag.close()
+
+
+def _settled(client: Client) -> None:
+    with held(client) as lease:
+        settle(client, running=True, lease=lease)
 
 
 async def _answers(url: str) -> bool:

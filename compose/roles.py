@@ -97,6 +97,7 @@ def worker(
     """Meter samples, price usage, watch budgets: the stream agents."""
     from compose.access import book
     from compose.process import share_memory_arenas
+    from compose.reference.history import effective
     from streams.worker import WorkerFailed, run
 
     share_memory_arenas()
@@ -106,8 +107,9 @@ def worker(
         raise Mistake("name a ClickHouse: --clickhouse URL, or a section [clickhouse] in the configuration.")
     log_to_stderr()
     with served(metrics), book(None, settings, url=clickhouse, user=user) as client:
+        corrected = effective(client, settings)
         try:
-            asyncio.run(until_signalled(lambda stop: run(settings, url, client, stop=stop)))
+            asyncio.run(until_signalled(lambda stop: run(corrected, url, client, stop=stop)))
         except WorkerFailed as error:
             raise Mistake(f"worker: {error}") from error
 

@@ -1,13 +1,14 @@
 """A configuration as TOML text that reads back as the same configuration."""
 
 from collections.abc import Iterator, Mapping
-from datetime import date
+from datetime import date, time
 from fractions import Fraction
 from typing import Any
 
 from pydantic import BaseModel
 
 from schemas.config import Config
+from schemas.config_values import written
 
 
 def dumps(config: Config) -> str:
@@ -45,9 +46,11 @@ def _value(value: Any) -> str:
     if isinstance(value, float):
         return _text(f"{value!r}s")  # every float of a configuration is a duration in seconds
     if isinstance(value, Fraction):
-        return _text(_amount(value))
+        return _text(written(value))
     if isinstance(value, date):
         return value.isoformat()
+    if isinstance(value, time):
+        return _text(f"{value:%H:%M}")
     if isinstance(value, int):
         return str(value)
     if isinstance(value, list):
@@ -56,15 +59,6 @@ def _value(value: Any) -> str:
         pairs = value.items() if isinstance(value, Mapping) else value
         return "{ " + ", ".join(f"{key} = {_value(item)}" for key, item in pairs if item is not None) + " }"
     return _text(str(value))
-
-
-def _amount(value: Fraction) -> str:
-    """A decimal where one is exact, else a fraction."""
-    for places in range(10):
-        if (value * 10**places).denominator == 1:
-            digits = str((value * 10**places).numerator).rjust(places + 1, "0")
-            return f"{digits[:-places]}.{digits[-places:]}" if places else digits
-    return str(value)
 
 
 def _text(value: str) -> str:

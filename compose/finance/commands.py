@@ -57,6 +57,7 @@ def settle(
     from compose.access import book
     from compose.finance import forecast, settle_role
     from compose.finance.lease import held
+    from compose.finance.settle import LOOKED_BACK
     from compose.finance.settle import settle as run
     from compose.metrics import served
 
@@ -68,7 +69,8 @@ def settle(
             asyncio.run(until_signalled(lambda stop: settle_role.watch(client, every_s=every_s, stop=stop)))
         return
     with book(data, settings, url=clickhouse, user=user) as client, held(client) as lease:
-        outcome = run(client, everything=everything, running=running, lease=lease)
+        look_back = None if everything else LOOKED_BACK
+        outcome = run(client, look_back=look_back, running=running, lease=lease)
         forecast.write(client)
     console.print(settle_role.in_words(outcome), soft_wrap=True)
 

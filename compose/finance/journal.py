@@ -255,16 +255,30 @@ _MEASURES = ", ".join(
     for measure, (column, places) in COLUMNS.items()
 )
 _KEY = ", ".join(f"toString({name}) AS {name}" for name in _NAMES)
-_USED = """sum(reinterpretAsInt128(subsidy)), sumIf(reinterpretAsInt128(gpu_seconds), rule != 'not in force'),
+_USED = "sum(subsidy) AS subsidy, sum(gpu_seconds) AS gpu_seconds, sum(rgu_seconds) AS rgu_seconds"
+_IN_FORCE = """sum(reinterpretAsInt128(subsidy)), sumIf(reinterpretAsInt128(gpu_seconds), rule != 'not in force'),
     sumIf(reinterpretAsInt128(rgu_seconds), rule != 'not in force')"""
 
+# Whole days are answered by the projection `used`, which knows the same sums.
 _BALANCES = f"""
-SELECT toString(agreement), {_USED}
-FROM charges WHERE agreement != '' AND period_start < {{before:DateTime('UTC')}}
+SELECT toString(agreement), {_IN_FORCE}
+FROM
+(
+    SELECT agreement, rule, {_USED} FROM charges
+    WHERE agreement != '' AND toDate(period_start) < toDate({{before:DateTime('UTC')}})
+    GROUP BY agreement, rule
+    UNION ALL
+    SELECT agreement, rule, {_USED} FROM charges
+    WHERE agreement != '' AND period_start >= toStartOfDay({{before:DateTime('UTC')}})
+        AND period_start < {{before:DateTime('UTC')}}
+    GROUP BY agreement, rule
+)
 GROUP BY agreement
+-- left as it is, the condition on days is that of the projection
+SETTINGS optimize_time_filter_with_preimage = 0
 """  # noqa: S608  (column names of our own)
 _AFTER = f"""
-SELECT toString(agreement), toInt64(toUnixTimestamp(period_start)) AS hour, {_USED}
+SELECT toString(agreement), toInt64(toUnixTimestamp(period_start)) AS hour, {_IN_FORCE}
 FROM charges WHERE agreement IN {{agreements:Array(String)}} AND period_start > {{after:DateTime('UTC')}}
 GROUP BY agreement, hour
 ORDER BY hour, agreement

@@ -29,7 +29,7 @@ LATE = "late data"
 DELAY = timedelta(minutes=2)
 """After its end, before an hour is priced for the first time: collectors and workers are still at it."""
 LOOKED_BACK = timedelta(days=3)
-"""Final hours of this time are looked at for late data on every pass; all of history on a pass over everything."""
+"""Final hours of this time are looked at for late data, unless told otherwise."""
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -63,21 +63,21 @@ def settle(
     client: Client,
     clock: Clock = utc_now,
     *,
-    everything: bool = False,
+    look_back: timedelta | None = LOOKED_BACK,
     running: bool = False,
     lease: Lease | None = None,
 ) -> Outcome:
     """Settle what is due, and close months that are over.
 
-    everything: look at all of history for late data instead of the last days. running: price the hour that has not
-    ended as well, as far as it has come. lease: is held before each write. Raises NoReference before any reference data
-    are recorded, UnknownReference when an exchange rate is missing, Busy when the lease was lost.
+    look_back: how far back final hours are looked at for late data; None: all of history. running: price the hour that
+    has not ended as well, as far as it has come. lease: is held before each write. Raises NoReference before any
+    reference data are recorded, UnknownReference when an exchange rate is missing, Busy when the lease was lost.
     """
     journal, terms, reference_at = Journal(client), config_at(client).finance, latest_change_at(client)
     settlement = _Settlement(client, journal, clock, terms, lease)
     span = journal.span()
     now = clock()
-    since = BEGINNING if everything or span is None else min(span[1], span[2], _hour(now - LOOKED_BACK))
+    since = BEGINNING if look_back is None or span is None else min(span[1], span[2], _hour(now - look_back))
     ledger = quantities(client, since, _hour(now) + HOUR if running else _hour(now - DELAY))
     settlement.run(settlement.due(ledger, journal.settlements(since), reference_at))
     for month in settlement.months_over():

@@ -12,15 +12,16 @@ from prometheus_client import Counter, Gauge
 
 from compose.finance import forecast
 from compose.finance.lease import Busy, held
-from compose.finance.settle import Clock, Outcome, settle, utc_now
+from compose.finance.settle import LOOKED_BACK, Clock, Outcome, settle, utc_now
 from compose.reference.history import NoReference
 from streams.reference import UnknownReference
 
 log = logging.getLogger(__name__)
 
+DEEP = timedelta(hours=1)
+"""After which a pass looks at the final hours of the last days for late data, and forecasts."""
 EVERYTHING = timedelta(days=1)
 """After which a pass looks at all of history for late data."""
-FORECAST = timedelta(hours=1)
 
 HOURS = Counter("commonwatt_settle_hours_total", "Hours that were priced, again or for the first time.")
 ENTRIES = Counter("commonwatt_settle_entries_total", "Entries that were written into charges.")
@@ -36,19 +37,23 @@ class Settler:
         self._client = client
         self._clock = clock
         self._everything_at: datetime | None = None
-        self._forecast_at: datetime | None = None
+        self._deep_at: datetime | None = None
 
     def look(self) -> Outcome:
-        """One pass. Raises what `settle` raises, and Busy."""
+        """One pass: over provisional hours, once an hour also over the last days, once a day over everything.
+
+        Raises what `settle` raises, and Busy.
+        """
         now = self._clock()
         everything = self._everything_at is None or now - self._everything_at >= EVERYTHING
+        deep = everything or self._deep_at is None or now - self._deep_at >= DEEP
+        look_back = None if everything else LOOKED_BACK if deep else timedelta(0)
         with held(self._client) as lease:
-            outcome = settle(self._client, self._clock, everything=everything, lease=lease)
-            if everything:
-                self._everything_at = now
-            if self._forecast_at is None or outcome.hours or now - self._forecast_at >= FORECAST:
+            outcome = settle(self._client, self._clock, look_back=look_back, lease=lease)
+            self._everything_at = now if everything else self._everything_at
+            if deep or outcome.hours:
                 forecast.write(self._client)
-                self._forecast_at = now
+            self._deep_at = now if deep else self._deep_at
         return outcome
 
 

@@ -110,6 +110,7 @@ def replay_(
     from compose.quarantine.entries import named, select
     from compose.quarantine.replay import Replay
     from compose.quarantine.topic import kafka_of
+    from compose.reference.history import effective
 
     if bool(names) == all_:
         raise Mistake("name messages to replay, or --all (not both): `commonwatt quarantine list` shows the names.")
@@ -122,5 +123,5 @@ def replay_(
             console.print("nothing to replay")
             return
         url = kafka_of(data, settings, kafka)
-        replayed = Replay(client, url, settings, console).run(entries, again=again, dry_run=dry_run)
+        replayed = Replay(client, url, effective(client, settings), console).run(entries, again=again, dry_run=dry_run)
     raise typer.Exit(0 if replayed else 1)

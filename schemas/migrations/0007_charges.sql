@@ -39,7 +39,14 @@ CREATE TABLE charges
     accrued Decimal(38, 9) COMMENT 'what the rule yields before cap, grant and stacking limit',
     subsidy Decimal(38, 9) COMMENT 'part that the programme pays',
     charge Decimal(38, 9) COMMENT 'part that the recipient pays: cost - subsidy; negative where an agreement supports what another left',
-    currency LowCardinality(String) COMMENT 'ISO 4217: of the programme; CAD where there is none'
+    currency LowCardinality(String) COMMENT 'ISO 4217: of the programme; CAD where there is none',
+    -- What agreements have used up is asked at every settlement. A projection is part of the parts it sums up, so that it
+    -- can never say anything else than they do.
+    PROJECTION used
+    (
+        SELECT agreement, rule, toDate(period_start), sum(subsidy), sum(gpu_seconds), sum(rgu_seconds)
+        GROUP BY agreement, rule, toDate(period_start)
+    )
 )
 ENGINE = MergeTree
 PARTITION BY toYYYYMM(period_start)

@@ -4,7 +4,7 @@ CREATE VIEW agreement_spend
 (
     programme String COMMENT 'programme id',
     agreement String COMMENT 'agreement id',
-    settled_until Nullable(DateTime('UTC')) COMMENT 'end of the newest hour that is settled; null = none is',
+    settled_until Nullable(DateTime('UTC')) COMMENT 'end of the newest hour that was settled after it had ended; null = none was',
     settled_subsidy Decimal(38, 9) COMMENT 'subsidy of settled hours, from charges',
     live_subsidy Decimal(38, 9) COMMENT 'subsidy of the minutes since, from unit_costs, before the cap',
     spent Decimal(38, 9) COMMENT 'subsidy spent: before metering, settled and live, at most the cap',
@@ -12,7 +12,8 @@ CREATE VIEW agreement_spend
     used_share Nullable(Float64) COMMENT 'spent / cap, 0..1; null = no cap. For display',
     currency LowCardinality(String) COMMENT 'ISO 4217'
 )
-AS WITH (SELECT if(count() = 0, toDateTime(0, 'UTC'), max(period_start) + INTERVAL 1 HOUR) FROM settlements) AS until
+AS WITH (SELECT if(count() = 0, toDateTime(0, 'UTC'), max(period_start) + INTERVAL 1 HOUR) FROM settlements
+    WHERE period_start + INTERVAL 1 HOUR <= recorded_at) AS until
 SELECT
     a.programme AS programme, a.id AS agreement, nullIf(until, toDateTime(0, 'UTC')) AS settled_until,
     s.subsidy AS settled_subsidy, l.subsidy AS live_subsidy,

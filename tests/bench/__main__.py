@@ -13,7 +13,7 @@ from rich.table import Table
 from compose.client import connect
 from compose.migrate import migrate
 from schemas.topics import MAX_ROWS
-from tests.bench import parser, pipeline
+from tests.bench import finance, parser, pipeline
 from tests.bench.fleet import CLUSTER
 from tests.roles import running
 
@@ -24,11 +24,16 @@ def main() -> None:
     """Run the benchmarks."""
     arguments = argparse.ArgumentParser(prog="make bench", description=main.__doc__)
     arguments.add_argument("--samples", type=int, default=SAMPLES, help="size of the backlog")
+    arguments.add_argument("--only", choices=("pipeline", "parser", "finance"), help="just this one")
     options = arguments.parse_args()
     console = Console(width=120)
     with tempfile.TemporaryDirectory(prefix="commonwatt-bench-") as folder:
-        asyncio.run(_pipeline(console, Path(folder), options.samples))
-    parser.main()
+        if options.only in (None, "pipeline"):
+            asyncio.run(_pipeline(console, Path(folder), options.samples))
+        if options.only in (None, "parser"):
+            parser.main()
+        if options.only in (None, "finance"):
+            finance.main(console, Path(folder))
 
 
 async def _pipeline(console: Console, folder: Path, samples: int) -> None:

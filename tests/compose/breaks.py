@@ -275,3 +275,45 @@ def slice_that_is_dear(ledger: Ledger) -> None:
 @breaks("subsidy follows the agreement", agreement="firm-b", expected_subsidy=Decimal("0.016000000"))
 def subsidy_of_another_rule(ledger: Ledger) -> None:
     ledger.unit_costs_store[4] |= {"subsidy": Decimal("0.010"), "charge": Decimal("0.011")}
+
+
+@breaks("charged and subsidised make the cost of charges", cluster="fir", agreement="acme")
+def charge_of_a_nano_too_much(ledger: Ledger) -> None:
+    ledger.charges[0]["charge"] += Decimal("0.000000001")
+
+
+@breaks("charged and subsidised make the cost of charges", category="idle")
+def idle_time_that_a_programme_pays(ledger: Ledger) -> None:
+    ledger.charges[2] |= {"subsidy": Decimal("0.1"), "charge": Decimal("0.105714284")}
+
+
+@breaks("charges are made of the whole ledger", cluster="oak", charged_gpu_seconds=Decimal(359))
+def second_that_was_not_charged(ledger: Ledger) -> None:
+    ledger.charges[3]["gpu_seconds"] -= 1
+
+
+@breaks("charges are made of the whole ledger", cluster="fir", charged_tokens=12_000)
+def tokens_charged_twice(ledger: Ledger) -> None:
+    ledger.charges.append({**ledger.charges[0], "gpu_seconds": Decimal(0), "energy_j": Decimal(0)})
+
+
+@breaks("no agreement is paid more than its cap", agreement="lab", cap=Decimal(50))
+def subsidy_beyond_the_cap(ledger: Ledger) -> None:
+    ledger.charges[1] |= {"cost": Decimal("50.1"), "subsidy": Decimal("50.1")}
+
+
+@breaks("closed months stay closed", agreement="acme", kind="charge")
+def entry_in_a_closed_month(ledger: Ledger) -> None:
+    month = START.date().replace(day=1)
+    ledger.billing_periods.append({"month": month, "status": "closed", "recorded_at": START, "reason": "over"})
+    ledger.charges = ledger.charges[:1]
+
+
+@breaks("closed months stay closed", agreement="lab", kind="adjustment")
+def adjustment_of_an_open_month(ledger: Ledger) -> None:
+    ledger.charges[1]["kind"] = "adjustment"
+
+
+@breaks("charges cost what the tally says", cluster="oak", agreement="firm-b", charged_cost=Decimal("0.125"))
+def charge_at_another_price(ledger: Ledger) -> None:
+    ledger.charges[4] |= {"cost": Decimal("0.125"), "charge": Decimal("0.029")}

@@ -101,6 +101,26 @@ def line(
     }  # fmt: skip
 
 
+def charge(
+    cluster: str, agreement: str, gpu_seconds: str, energy_j: int, cost: str, subsidy: str, **more: Any
+) -> Row:  # fmt: skip
+    """A line of the hour's charges."""
+    row: Row = {
+        "period_start": START, "period_end": START + timedelta(hours=1), "booked_month": START.date().replace(day=1),
+        "revision": 1, "recorded_at": START + timedelta(hours=1), "kind": "charge", "reason": "settled",
+        "category": "charged" if agreement else "idle", "programme": "fund" if agreement else "",
+        "agreement": agreement, "cluster": cluster, "deployment": "", "workload": "", "model": "", "sku": H100,
+        "gpu_model": H100, "slice": "", "rule": "", "price_version": f"{cluster}-h100@2020-01-01",
+        "gpu_seconds": Decimal(gpu_seconds), "busy_seconds": Decimal(gpu_seconds) / 2, "rgu_seconds": Decimal(0),
+        "energy_j": Decimal(energy_j), "counter_seconds": Decimal(gpu_seconds), "integrated_seconds": Decimal(0),
+        "bridged_seconds": Decimal(0), "prompt_tokens": 0, "cached_tokens": 0, "generation_tokens": 0,
+        "price_cost": Decimal(cost), "price_currency": "CAD", "cost": Decimal(cost), "accrued": Decimal(subsidy),
+        "subsidy": Decimal(subsidy), "charge": Decimal(cost) - Decimal(subsidy) if agreement else Decimal(0),
+        "currency": "CAD",
+    }  # fmt: skip
+    return {**row, **more}
+
+
 def message(shard: str, boot: str, seq: int, **more: object) -> Row:
     """A message that was taken in a second after the one before."""
     row: Row = {
@@ -124,6 +144,9 @@ class Ledger:
     telemetry_messages_store: list[Row] = field(default_factory=list)
     quarantine_store: list[Row] = field(default_factory=list)
     quarantine_replays: list[Row] = field(default_factory=list)
+    charges: list[Row] = field(default_factory=list)
+    settlements: list[Row] = field(default_factory=list)
+    billing_periods: list[Row] = field(default_factory=list)
 
     def insert(self, client: Client, tables: Iterable[str] | None = None) -> None:
         """Write everything, or these tables."""
@@ -175,6 +198,7 @@ def sound() -> Ledger:
         ]  # fmt: skip
     _observe(ledger)
     _set_aside(ledger)
+    _settle(ledger)
     for agreement, before, subsidy in (("acme", "10", "0.04"), ("lab", "0", "0.025714286"), ("firm-a", "0", "0.048")):
         spent = Decimal(before) + MINUTES * Decimal(subsidy)
         ledger.subsidy_burn_store.append(
@@ -199,6 +223,31 @@ def _observe(ledger: Ledger) -> None:
             }
             for tick in range(6 * MINUTES + 1)
         ]  # fmt: skip
+
+
+def _settle(ledger: Ledger) -> None:
+    """The hour as it was priced, after the month before was closed."""
+    pool = {"deployment": "pool", "model": "small"}
+    ledger.charges += [
+        charge("fir", "acme", "360", 108_000, "0.36", "0.24", deployment="chat", model="big", rule="cost_share 2/3",
+               prompt_tokens=3000, cached_tokens=1500, generation_tokens=3000),
+        charge("fir", "lab", "154.285714284", 42_000, "0.154285716", "0.154285716", workload="7",
+               rule="credits amount"),
+        charge("fir", "", "205.714285716", 66_000, "0.205714284", "0"),
+        charge("oak", "firm-a", "270", 81_000, "0.378", "0.288", **pool, price_cost=Decimal("0.27"),
+               price_currency="USD", rule="token_price", prompt_tokens=900, cached_tokens=450, generation_tokens=900),
+        charge("oak", "firm-b", "90", 27_000, "0.126", "0.096", **pool, price_cost=Decimal("0.09"),
+               price_currency="USD", rule="token_price", prompt_tokens=300, cached_tokens=150, generation_tokens=300),
+    ]  # fmt: skip
+    ledger.settlements.append(
+        {
+            "period_start": START, "revision": 1, "recorded_at": START + timedelta(hours=1), "status": "provisional",
+            "reason": "settled", "reference_at": START, "entries": 5, "gpu_seconds": Decimal(1080),
+            "energy_j": Decimal(324_000), "tokens": 8400,
+        }
+    )  # fmt: skip
+    before = (START.date().replace(day=1) - timedelta(days=1)).replace(day=1)
+    ledger.billing_periods.append({"month": before, "status": "closed", "recorded_at": START, "reason": "over"})
 
 
 def _set_aside(ledger: Ledger) -> None:

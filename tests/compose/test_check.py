@@ -14,17 +14,17 @@ import pytest
 from rich.console import Console
 
 import compose
-from compose import reference_tables
 from compose.audit import SAMPLES, CheckResult
 from compose.audit_scope import BEGINNING, reaching_back, scope_of
 from compose.check import as_json, checks, render, run, run_checks
+from compose.reference import history, tables
 from schemas.config import Config
 from tests.compose.breaks import BREAKS
-from tests.compose.ledger import MINUTES, START, Ledger, config, message, sound
+from tests.compose.ledger import MINUTES, START, Ledger, config, line, message, sound
 
 
 def audits(clickhouse: Any, ledger: Ledger, **more: Any) -> dict[str, CheckResult]:
-    reference_tables.store(clickhouse.client, config())
+    tables.store(clickhouse.client, more.get("config") or config())
     ledger.insert(clickhouse.client)
     return {result.name: result for result in run_checks(clickhouse.client, **{"config": config(), **more})}
 
@@ -38,7 +38,7 @@ def audited(clickhouse: Any, ledger: Ledger, name: str) -> CheckResult:
         words |= {*MONEY}
     ledger.insert(clickhouse.client, [table for table in vars(ledger) if words & {table, *VIEWS.get(table, ())}])
     if "agreements" in words:
-        reference_tables.store(clickhouse.client, config())
+        tables.store(clickhouse.client, config())
     scope = scope_of(clickhouse.client, config(), at_rest=False, since=BEGINNING, rows=1000)
     (found,) = [result for result in run(check, clickhouse.client, scope) if result.name == name]
     return found
@@ -87,6 +87,11 @@ def test_a_sound_book_passes(clickhouse: Any) -> None:
         "no message is missing": 3 * MINUTES,
         "quarantine is empty": 1,
         "subsidy follows the agreement": 4 * MINUTES,
+        "charged and subsidised make the cost of charges": 5,
+        "charges are made of the whole ledger": 2,
+        "charges cost what the tally says": 5,
+        "closed months stay closed": 5,
+        "no agreement is paid more than its cap": 4,
     }
 
 
@@ -120,6 +125,40 @@ def test_every_audit_can_fail(clickhouse: Any) -> None:
     assert {result.name for result in audits(clickhouse, sound()).values()} == {audit for audit, _, _ in BREAKS}
 
 
+def supported() -> tuple[Config, Ledger]:
+    """A sound book in which `help` pays half of what the firms' programme leaves to firm-a."""
+    data = config().model_dump()
+    rule = {"kind": "cost_share", "share": "1/2", "elsewhere": "1/2", "of": "remainder"}
+    data["agreement"].append({**data["agreement"][2], "id": "help", "after": "firm-a", "match": [], "rule": rule})
+    ledger = sound()
+    ledger.unit_costs_store += [
+        line(minute, "oak", "small", "help", "0", 0, "0", "0.0075") for minute in range(MINUTES)
+    ]
+    return Config.model_validate(data), ledger
+
+
+def test_support_of_what_another_agreement_left(clickhouse: Any) -> None:
+    """Its lines have no usage and are credits: they are in the view, and every audit knows what they must be."""
+    known, ledger = supported()
+    results = audits(clickhouse, ledger, config=known)
+    assert failing(results) == {}
+    assert results["subsidy follows the agreement"].examined == 5 * MINUTES
+
+
+@pytest.mark.parametrize(
+    ("change", "subsidy"), [({"subsidy": Decimal("0.0074"), "charge": Decimal("-0.0074")}, "0.0074"), ({}, "0")]
+)
+def test_support_that_is_wrong_or_missing(change: dict[str, Decimal], subsidy: str, clickhouse: Any) -> None:
+    """Another amount than the rule yields is found, and so is a line that is not there."""
+    known, ledger = supported()
+    last = ledger.unit_costs_store.pop()
+    ledger.unit_costs_store += [{**last, **change}] if change else []
+    found = audits(clickhouse, ledger, config=known)["subsidy follows the agreement"]
+    assert [(row["agreement"], row["subsidy"], row["expected_subsidy"]) for row in found.rows] == [
+        ("help", Decimal(subsidy), Decimal("0.0075"))
+    ]
+
+
 def test_gaps_with_reasons_pass(clickhouse: Any) -> None:
     """An event of the device where the gap ends explains it, short or long. All are counted and the longest is told."""
     ledger = sound()
@@ -139,6 +178,7 @@ def test_open_minutes_are_not_compared_with_the_tally(clickhouse: Any) -> None:
     ledger = sound()
     del ledger.unit_costs_store[-10:]
     ledger.subsidy_burn_store.clear()
+    ledger.settlements.clear()
     assert failing(audits(clickhouse, ledger)) == {}
     at_rest = {result.name: result for result in run_checks(clickhouse.client, config(), at_rest=True)}
     assert failing(at_rest).keys() == {
@@ -211,11 +251,10 @@ def test_counters_seen_in_part_are_not_compared(clickhouse: Any) -> None:
 
 def test_the_same_rules_without_the_file(clickhouse: Any) -> None:
     """The book remembers how long a silence its clusters meter."""
-    tables = config().model_dump()
-    tables["cluster"][0]["max_gap"] = 300.0
-    reference_tables.store(clickhouse.client, Config.model_validate(tables))
-    back = reference_tables.read(clickhouse.client)
-    assert back is not None
+    data = config().model_dump()
+    data["cluster"][0]["max_gap"] = 300.0
+    tables.store(clickhouse.client, Config.model_validate(data))
+    back = history.config_at(clickhouse.client)
     assert {cluster.id: cluster.max_gap_s for cluster in back.cluster} == {"fir": 300, "oak": 90}
 
 

@@ -16,9 +16,9 @@ from aiokafka import AIOKafkaConsumer
 from clickhouse_connect.driver.client import Client
 from prometheus_client.parser import text_string_to_metric_families
 
-from compose import reference_tables
 from compose.broker import servers
 from compose.check_role import Auditor, Reporter
+from compose.reference import tables
 from schemas.audits import AuditState
 from schemas.topics import AUDITS
 from tests.compose.ledger import MINUTES, START, Ledger, config, sound
@@ -62,7 +62,7 @@ class Meanwhile(logging.Handler):
 @pytest.fixture
 def auditor(clickhouse: Any) -> Auditor:
     """Over a broken book, with a window that the fault has left; its clock stands still."""
-    reference_tables.store(clickhouse.client, config())
+    tables.store(clickhouse.client, config())
     broken().insert(clickhouse.client)
     window = timedelta(minutes=3)
     return Auditor(clickhouse.client, config(), window.seconds, again_s=0, clock=lambda: END)
@@ -100,7 +100,7 @@ def test_what_was_half_written_is_not_told(auditor: Auditor, clickhouse: Any, ca
 
 def test_everything_is_looked_at_once_an_hour(clickhouse: Any) -> None:
     """What is smuggled into the past while the auditor runs is found within the hour."""
-    reference_tables.store(clickhouse.client, config())
+    tables.store(clickhouse.client, config())
     sound().insert(clickhouse.client)
     times = [END, END + timedelta(minutes=59), END + timedelta(minutes=60)]
     auditor = Auditor(clickhouse.client, config(), 60, again_s=0, clock=lambda: times.pop(0))

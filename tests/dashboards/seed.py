@@ -212,6 +212,7 @@ def insert(client: Any, ledger: Ledger) -> None:
             (*row[:3], Decimal(row[3]), row[4], long_ago.date(), (now + timedelta(days=400)).date(), long_ago)
             for row in PROGRAMMES
         ],
+        column_names=["id", "name_en", "name_fr", "budget", "currency", "starts", "ends", "recorded_at"],
     )
     client.insert(
         "agreements",
@@ -219,6 +220,10 @@ def insert(client: Any, ledger: Ledger) -> None:
             (a.id, a.programme, a.recipient, "CA", a.rule, "{}", a.cap, a.spent_before, long_ago.date(),
              ends, long_ago)
             for a in AGREEMENTS
+        ],
+        column_names=[
+            "id", "programme", "recipient", "country", "rule", "terms", "cap", "spent_before", "starts", "ends",
+            "recorded_at",
         ],
     )  # fmt: skip
     for table, rows, kind in (

@@ -13,10 +13,10 @@ import pytest
 from pydantic import BaseModel, TypeAdapter
 from typer.testing import CliRunner
 
-from compose import reference_tables
 from compose.check import run_checks
 from compose.cli import app
 from compose.quarantine.ledger import LateLedger
+from compose.reference import tables
 from schemas.arrow import JSON
 from schemas.config_file import load
 from tests.faults.traffic import CONFIG, INTERVAL_MS, START_MS, Message, Shape, scrapes
@@ -111,7 +111,7 @@ async def test_replay_fills_what_is_missing(
     assert await command(*everything) == "nothing to replay\n"
     assert "holes" not in await command(*everything, "--again")
     assert site.book() == found
-    reference_tables.store(site.client, config)
+    tables.store(site.client, config)
     audits = run_checks(site.client, config, at_rest=True)
     assert {audit.name: audit.rows for audit in audits if not audit.passed} == {}
 

@@ -16,9 +16,9 @@ from clickhouse_connect.driver.client import Client
 
 from collectors.simulator import toml_file
 from collectors.simulator.fabric import expand
-from compose import reference_tables
 from compose.broker import free_port
 from compose.check import run_checks
+from compose.reference import tables
 from schemas.config import Config
 from schemas.config_file import load
 from tests.conftest import ClickHouse
@@ -90,7 +90,7 @@ async def test_one_of_two_is_killed_and_nothing_is_lost_or_counted_twice(
 ) -> None:
     """Tokens equal what was served, exactly; time and energy what was used; every audit passes."""
     common = ("--config", fabric.config_file, "--kafka", broker, "--collector", "pair")
-    reference_tables.store(clickhouse.client, fabric.config)
+    tables.store(clickhouse.client, fabric.config)
     worker = launch(fabric.config_file, broker, clickhouse.url, tmp_path / "worker.log")
     try:
         with (

@@ -18,10 +18,10 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from clickhouse_connect.driver.client import Client
 
-from compose import reference_tables
 from compose.broker import servers
 from compose.check import run_checks
 from compose.lag import Lag
+from compose.reference import tables
 from schemas.config_file import load
 from tests.faults.traffic import CONFIG, Message
 from tests.roles import spawn
@@ -192,7 +192,7 @@ class Site:
         for name, rows in undisturbed.items():
             assert found[name] == rows, name
         config = load(self.folder / "config.toml")
-        reference_tables.store(self.client, config)
+        tables.store(self.client, config)
         results = {result.name: result for result in run_checks(self.client, config, at_rest=True)}
         assert results.pop(QUARANTINE).faults == quarantined
         assert {result.name: result.rows for result in results.values() if not result.passed} == {}

@@ -134,7 +134,7 @@ def test_a_month_closes_and_what_it_still_owes_is_booked_in_the_open_one(book: C
     assert settle(client, at(datetime(2026, 9, 6, tzinfo=UTC))).closed == [date(2026, 8, 1)]
     use(client, MONTH, "lab", device="GPU-1")
     use(client, MONTH + 5 * HOUR, "lab", device="GPU-1")  # an hour of which nothing was known
-    settle(client, at(datetime(2026, 9, 7, tzinfo=UTC)), everything=True)
+    settle(client, at(datetime(2026, 9, 7, tzinfo=UTC)), look_back=None)
     booked = "SELECT booked_month, kind, toHour(period_start), cost FROM charges ORDER BY recorded_at, period_start"
     assert rows(book, booked) == [
         (date(2026, 8, 1), "charge", 0, Decimal("0.6")),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from schemas.config import Config, CostShare
+from schemas.config import Config, CostShare, TokenPrice
 from schemas.config_errors import EXAMPLES, tables_in
 from schemas.config_file import ConfigError, load
 
@@ -67,6 +67,17 @@ currency = "USD"
 effective_from = 2026-04-01
 """
 
+AFTER = """\
+[[agreement]]
+id = "top"
+after = "acme"
+programme = "fund"
+recipient = "Acme"
+rule = { kind = "cost_share", share = "1/2", of = "remainder" }
+starts = 2026-01-01
+ends = 2026-12-31
+[[agreement]]"""
+
 # (what is replaced in the sound file, by what, the whole complaint)
 BROKEN: dict[str, tuple[str, str, list[str]]] = {
     "unclosed text": (
@@ -112,14 +123,15 @@ BROKEN: dict[str, tuple[str, str, list[str]]] = {
         'share = "2/3" }',
         'share = "2/3", cap = 5 }',
         [
-            '34: unknown key "cap" in agreement.rule; write one of kind, share, elsewhere, elsewhere_until',
+            '34: unknown key "cap" in agreement.rule; write one of kind, share, elsewhere, elsewhere_until, of',
         ],
     ),
     "unknown key, nothing like it": (
         "budget =",
         "xyz = 1\nbudget =",
         [
-            '27: unknown key "xyz" in [[programme]]; write one of starts, ends, id, name, budget, currency',
+            '27: unknown key "xyz" in [[programme]]; '
+            "write one of starts, ends, id, name, budget, currency, stacking_limit",
         ],
     ),
     "one bracket": (
@@ -500,6 +512,196 @@ BROKEN: dict[str, tuple[str, str, list[str]]] = {
             'write it in an entry of its own: { team = "acme" }',
         ],
     ),
+    "timezone": (
+        'country = "CA"',
+        'country = "CA"\ntimezone = "Vancouver"',
+        [
+            '4: timezone: "Vancouver" is not a time zone; write for example "America/Vancouver"',
+        ],
+    ),
+    "time of day": (
+        "effective_from",
+        'tariff = [{ id = "night", starts = "22:00", ends = "24:00", energy_per_kwh = "0.04" }]\neffective_from',
+        [
+            '24: ends: "24:00" is not a time of day; write for example "07:00"',
+        ],
+    ),
+    "tariff without price": (
+        "effective_from",
+        'tariff = [{ id = "night", starts = "22:00", ends = "06:00" }]\neffective_from',
+        [
+            '24: [[price.tariff]] has no energy_per_kwh; add energy_per_kwh = "0.0776"',
+        ],
+    ),
+    "tariff twice": (
+        "effective_from = 2026-04-01",
+        "effective_from = 2026-04-01"
+        + 2 * '\n[[price.tariff]]\nid = "night"\nstarts = "22:00"\nends = "06:00"\nenergy_per_kwh = "0.04"',
+        [
+            '31: tariff "night" is given above; give this one another id',
+        ],
+    ),
+    "tariff of a rented one": (
+        'basis = "owned"\ncapex = "42000"\nlifetime_years = 5',
+        'basis = "rented"\nper_gpu_hour = "3"\npue = 1.1\n'
+        'tariff = [{ id = "night", starts = "22:00", ends = "06:00", energy_per_kwh = "0.04" }]',
+        [
+            '24: basis = "rented" is priced by per_gpu_hour; take out tariff and pue',
+        ],
+    ),
+    "worth more in the end": (
+        'capex = "42000"',
+        'capex = "42000"\nresidual_value = "42001"',
+        [
+            "23: residual_value is more than capex; write less, or correct capex",
+        ],
+    ),
+    "pue of a price": (
+        'capex = "42000"',
+        'capex = "42000"\npue = 0.9',
+        [
+            "23: pue is less than 1, but a facility draws at least what its machines draw; write 1 or more",
+        ],
+    ),
+    "token prices of two ways": (
+        'kind = "cost_share", share = "2/3"',
+        'kind = "token_price", per_mtok = "1", output_per_mtok = "2"',
+        [
+            "34: tokens are charged by one price or by kind; write either per_mtok, or prompt_per_mtok and "
+            "output_per_mtok (and cached_per_mtok, if it differs)",
+        ],
+    ),
+    "limit above the whole": (
+        'budget = "300"',
+        'budget = "300"\nstacking_limit = "3/2"',
+        [
+            '28: stacking_limit: 3/2 is more than the whole; write a share from 0 to 1, such as "2/3"',
+        ],
+    ),
+    "after nobody": (
+        "[[agreement]]",
+        AFTER.replace("acme", "acmee"),
+        [
+            '32: no agreement has the id "acmee"; did you mean "acme"?',
+        ],
+    ),
+    "after one of somebody else": (
+        "[[agreement]]",
+        AFTER.replace("Acme", "Lab"),
+        [
+            '32: agreement "acme" is that of "Acme", not of "Lab"; name one of the same recipient',
+        ],
+    ),
+    "after one in another currency": (
+        "[[agreement]]",
+        AFTER.replace("fund", "airr").removesuffix("[[agreement]]")
+        + '[[programme]]\nid = "airr"\nbudget = "3"\ncurrency = "GBP"\nstarts = 2025-08-01\nends = 2028-03-31\n'
+        '[[fx_rate]]\nbase = "GBP"\nquote = "CAD"\nrate = "1.7"\neffective_from = 2026-01-01\n[[agreement]]',
+        [
+            '32: agreement "acme" is settled in CAD and "top" in GBP; what one leaves the other can support only in '
+            "the same currency, name another one or take after out",
+        ],
+    ),
+    "after each other": (
+        "[[agreement]]",
+        AFTER + '\nafter = "top"',
+        [
+            '32: agreement "top" comes after itself; take after out of the one that pays first',
+            '39: agreement "acme" comes after itself; take after out of the one that pays first',
+        ],
+    ),
+    "two after the same": (
+        "[[agreement]]",
+        AFTER.replace('"top"', '"first"') + AFTER.removeprefix("[[agreement]]"),
+        [
+            '40: agreement "first" comes after "acme" already; write after = "first"',
+        ],
+    ),
+    "after with patterns": (
+        "[[agreement]]",
+        AFTER.replace('after = "acme"', 'after = "acme"\nmatch = [{ team = "a" }]'),
+        [
+            '33: the usage is that of agreement "acme", which pays first; take match out, or after',
+        ],
+    ),
+    "hours of weights that nobody gave": (
+        'kind = "cost_share", share = "2/3"',
+        'kind = "credits", unit = "rgu_hours", quantity = 50000',
+        [
+            '34: agreement "acme" counts RGU-hours, but no device has a weight; add [[rgu]] with '
+            'gpu_model = "NVIDIA H100*", weight = "12.2" and effective_from',
+        ],
+    ),
+    "plan that goes back": (
+        'id = "acme"\nprogramme',
+        'id = "acme"\nplan = [{ on = 2026-12-31, spent = "9" }, { on = 2027-12-31, spent = "8" }]\nprogramme',
+        [
+            "32: a plan goes forward; write its points by day, each with no less than the last",
+        ],
+    ),
+    "plan of other years": (
+        'id = "acme"\nprogramme',
+        'id = "acme"\nplan = [{ on = 2025-12-31, spent = "9" }]\nprogramme',
+        [
+            "32: a plan lies within the agreement; write days from 2026-01-01 to 2028-03-31",
+        ],
+    ),
+    "weight twice": (
+        "[[price]]",
+        2 * '[[rgu]]\ngpu_model = "NVIDIA H100*"\nweight = 12.2\neffective_from = 2026-04-01\n' + "[[price]]",
+        [
+            '24: a weight of "NVIDIA H100*" on 2026-04-01 is given above; take one out',
+        ],
+    ),
+    "weight of a slice twice": (
+        "[[price]]",
+        2
+        * (
+            '[[rgu]]\ngpu_model = "NVIDIA H100*"\nslice = "3g.40gb"\nshare = "3/7"\nweight = 6.1\n'
+            "effective_from = 2026-04-01\n"
+        )
+        + "[[price]]",
+        [
+            '28: a weight of slices 3g.40gb of "NVIDIA H100*" on 2026-04-01 is given above; take one out',
+        ],
+    ),
+    "slice without share": (
+        "[[price]]",
+        '[[rgu]]\ngpu_model = "NVIDIA H100*"\nslice = "3g.40gb"\nweight = 6.1\neffective_from = 2026-04-01\n[[price]]',
+        [
+            '17: a slice has a share of its device and a whole device has none; write share = "3/7" with slice',
+        ],
+    ),
+    "carbon twice": (
+        "[[price]]",
+        2 * '[[carbon]]\nregion = "CA-BC"\ng_per_kwh = 11\nvintage = "2025"\neffective_from = 2026-04-01\n'
+        + "[[price]]",
+        [
+            "26: emissions of CA-BC on 2026-04-01 are given above; take one out",
+        ],
+    ),
+    "carbon without vintage": (
+        "[[price]]",
+        '[[carbon]]\nregion = "CA-BC"\ng_per_kwh = 11\neffective_from = 2026-04-01\n[[price]]',
+        [
+            '17: [[carbon]] has no vintage; add vintage = "2025"',
+        ],
+    ),
+    "pool twice": (
+        "[[price]]",
+        2 * '[[pool]]\nid = "p"\ncurrencies = { CA = "CAD", US = "CAD" }\n' + "[[price]]",
+        [
+            '21: a pool with id "p" is already described above; give this one another id',
+        ],
+    ),
+    "pool without exchange rate": (
+        "[[price]]",
+        '[[pool]]\nid = "p"\ncurrencies = { CA = "CAD", GB = "GBP" }\n[[price]]',
+        [
+            '20: price "h100" is in CAD and pool "p" counts in GBP, but no exchange rate is given; add [[fx_rate]] '
+            'with base = "CAD", quote = "GBP", effective_from = 2026-04-01 or earlier',
+        ],
+    ),
     "brokers": (
         "[[price]]",
         '[kafka]\nurl = "broker-1:9092"\n[[price]]',
@@ -593,6 +795,16 @@ def test_what_a_sound_file_means(tmp_path: Path) -> None:
     assert config.agreement[0].rule == CostShare(kind="cost_share", share=Fraction(2, 3))
     assert Config.model_validate(config.model_dump()) == config
     assert Config.model_validate_json(config.model_dump_json()) == config
+
+
+def test_an_agreement_that_comes_after_another(tmp_path: Path) -> None:
+    """It has no usage of its own, so that nothing needs to count tokens for it, and may end at another time."""
+    rule = 'rule = { kind = "token_price", prompt_per_mtok = "0.1", cached_per_mtok = "0.01", output_per_mtok = "0.4" }'
+    text = re.sub(r"rule = .*of = \"remainder\" }", rule, AFTER)
+    config = load(write(tmp_path, SOUND.replace("[[agreement]]", text)))
+    assert [agreement.after for agreement in config.agreement] == ["acme", ""]
+    assert isinstance(config.agreement[0].rule, TokenPrice)
+    assert config.agreement[0].rule.prices == (Fraction(1, 10), Fraction(1, 100), Fraction(4, 10))
 
 
 def test_max_gap_follows_the_slowest_target(tmp_path: Path) -> None:

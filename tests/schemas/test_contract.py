@@ -33,15 +33,23 @@ TYPES = {
 }
 # Endings that say the unit of a number.
 UNIT = re.compile(
-    r"_(seconds|s|ms|ns|w|w_end|j|mj|mj_end|mib|c|hours|years|tokens|tokens_end|per_hour|per_gpu_hour|per_kwh"
+    r"_(seconds|s|ms|ns|w|w_end|j|mj|mj_end|kwh|kg|mib|c|hours|years|tokens|tokens_end|per_hour|per_gpu_hour|per_kwh"
     r"|per_mtok|per_mtok_output|per_token|num|den|samples)$"
 )
-COUNTS = {"samples", "resets", "requests", "requests_end", "version", "bytes", "rows", "statements", "done"}
+COUNTS = {
+    "samples", "resets", "requests", "requests_end", "version", "bytes", "rows", "statements", "done", "revision",
+    "entries", "tokens", "devices", "days", "seconds",
+}  # fmt: skip
 MONEY = {
     "cost", "usage_cost", "subsidy", "charge", "spent", "accrued", "cap", "budget", "capex", "spent_before",
+    "planned", "price_cost", "residual_value", "settled_subsidy", "live_subsidy", "remaining", "mean_per_day",
+    "spent_at_end",
 }  # fmt: skip
-RATIOS = {"busy", "sm_active", "pue", "rate"}
-OTHERS = {"series", "seq", "kafka_partition", "kafka_offset", "value", "threshold", "per_gpu_hour", "opex_per_gpu_hour"}
+RATIOS = {"busy", "sm_active", "pue", "rate", "used_share", "weight"}
+OTHERS = {
+    "series", "seq", "kafka_partition", "kafka_offset", "value", "threshold", "per_gpu_hour", "opex_per_gpu_hour",
+    "position",
+}  # fmt: skip
 NUMBER = re.compile(r"^(Nullable\()?(U?Int|Float|Decimal)")
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from clickhouse_connect.driver.client import Client
 
-from compose import reference_tables
 from compose.audit import CheckResult
 from compose.broker import create_topics
 from compose.check import run_checks
 from compose.quiet import quiet
+from compose.reference import tables
 from schemas.config_file import load
 from tests.faults import gate
 from tests.faults.traffic import CONFIG
@@ -146,5 +146,5 @@ async def _undisturbed(tape: Tape, folder: Path) -> verdict.Book:
 def _audit(client: Client, folder: Path) -> list[CheckResult]:
     """What the audits say of the book at rest."""
     config = load(folder / "config.toml")
-    reference_tables.store(client, config)
+    tables.store(client, config)
     return [result for result in run_checks(client, config, at_rest=True) if result.name != QUARANTINE]

@@ -172,7 +172,7 @@ def test_weights(gpu_model: str, profile: str, day: date, weight: Fraction | Non
 @pytest.mark.parametrize(
     ("name", "profile"),
     [
-        ("", ""), ("3g.40gb/1", "3g.40gb"), ("3g.40gb/1/shared/x", "3g.40gb"), ("cpx/3", "cpx"), ("1", "1"),
+        ("", ""), ("3g.40gb/1", "3g.40gb"), ("3g.40gb/1/shared/x", "3g.40gb"), ("cpx/3", "cpx"), ("1", ""),
         ("unallocated", ""), ("shared/llm/chat-0", ""),
     ],
 )  # fmt: skip

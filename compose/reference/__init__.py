@@ -1,0 +1,1 @@
+"""Reference data in the book: what holds now, what was believed when, and corrections to it."""

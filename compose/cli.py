@@ -274,14 +274,14 @@ def main() -> int:
     """Run a command. Returns the exit status; what the user can correct is one sentence on stderr."""
     try:
         app()
+    except SystemExit as end:  # how Typer ends a command, also one that was misspelt; first, for the last is slow to ask
+        return end.code if isinstance(end.code, int) else 0
     except ConfigError as error:
         errors.print(str(error), style="red", soft_wrap=True, markup=False, highlight=False)
         return 1
     except _mistakes() as error:
         errors.print(f"commonwatt: {_words(error)}", style="red", soft_wrap=True, markup=False, highlight=False)
         return 1
-    except SystemExit as end:  # how Typer ends a command, also one that was misspelt
-        return end.code if isinstance(end.code, int) else 0
     return 0
 
 

@@ -88,20 +88,26 @@ class Cluster(Section):
     """Home of who runs it. Default: the country where it stands."""
     timezone: Timezone = "UTC"
     """In which tariffs by time of day are written, such as "America/Vancouver"."""
-    pue: Number = Fraction(1)
+    pue: Number | None = None
+    """Facility energy / GPU energy. Default: not known; prices then count the energy of the GPUs alone."""
     max_gap: Seconds | None = None
     """Longest silence of a device still metered without a bridge. Default 90 s, at least three scrape intervals."""
     target: list[Target] = []
 
     @model_validator(mode="after")
     def _measures(self) -> "Cluster":
-        if self.pue < 1:
+        if self.pue is not None and self.pue < 1:
             raise MistakeAt("pue", _PUE_BELOW_1)
         if self.max_gap is not None and any(target.interval > self.max_gap for target in self.target):
             raise MistakeAt(
                 "max_gap", "max_gap is shorter than a scrape interval; write three intervals or more, or leave it out"
             )
         return self
+
+    @property
+    def pue_or_1(self) -> Fraction:
+        """For prices, which cannot wait until somebody knows it."""
+        return Fraction(1) if self.pue is None else self.pue
 
     @property
     def max_gap_s(self) -> float:

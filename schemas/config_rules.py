@@ -138,15 +138,25 @@ def _target(
 
 
 def _deployments(declared: Declared) -> Iterator[Mistake]:
+    agreements = {entry.table.id: entry.table for entry in declared.of(Agreement)}
     for entry in declared.of(Deployment):
         yield from declared.unknown("cluster", entry.table.cluster, (*entry.path, "cluster"))
-        if entry.table.agreement:
-            yield from declared.unknown("agreement", entry.table.agreement, (*entry.path, "agreement"))
+        if not entry.table.agreement:
+            continue
+        yield from declared.unknown("agreement", entry.table.agreement, (*entry.path, "agreement"))
+        named = agreements.get(entry.table.agreement)
+        first = named and _paid_first(named, agreements)
+        if named and first and first.id != named.id:
+            text = (
+                f'agreement "{named.id}" comes after "{first.id}", which pays first for the same usage; '
+                f'write agreement = "{first.id}"'
+            )
+            yield Mistake((*entry.path, "agreement"), text)
 
 
 def _agreements(declared: Declared) -> Iterator[Mistake]:
     programmes = {entry.table.id: entry.table for entry in declared.of(Programme)}
-    deployments = [entry.table for entry in declared.of(Deployment)]
+    agreements = {entry.table.id: entry.table for entry in declared.of(Agreement)}
     for entry in declared.of(Agreement):
         agreement = entry.table
         yield from declared.unknown("programme", agreement.programme, (*entry.path, "programme"))
@@ -159,17 +169,14 @@ def _agreements(declared: Declared) -> Iterator[Mistake]:
         if programme is not None and agreement.ends > programme.ends:
             text = f'ends {agreement.ends}, after programme "{programme.id}" does; write {programme.ends} or earlier'
             yield Mistake((*entry.path, "ends"), f"the agreement {text}")
-        by_team = any(match.team is not None for match in agreement.match)
-        served = any(
-            deployment.agreement == agreement.id or (deployment.shared and by_team) for deployment in deployments
-        )
-        if isinstance(agreement.rule, TokenPrice) and not served and not agreement.after:
+        first = _paid_first(agreement, agreements)
+        if isinstance(agreement.rule, TokenPrice) and first is not None and not _has_tokens(declared, first):
+            whom = "it" if first is agreement else f'"{first.id}", which pays first'
             yield Mistake(
                 (*entry.path, "rule"),
-                f'agreement "{agreement.id}" is charged by tokens but no deployment counts any for it; write '
-                f'agreement = "{agreement.id}" in a [[deployment]], or match = [{{ team = "..." }}] with a shared one',
+                f'agreement "{agreement.id}" is charged by tokens but no deployment counts any for {whom}; write '
+                f'agreement = "{first.id}" in a [[deployment]], or match = [{{ team = "..." }}] with a shared one',
             )
-
         hours_of_rgu = isinstance(agreement.rule, Credits) and agreement.rule.unit == "rgu_hours"
         if hours_of_rgu and not declared.has("rgu"):
             yield Mistake(
@@ -177,6 +184,13 @@ def _agreements(declared: Declared) -> Iterator[Mistake]:
                 f'agreement "{agreement.id}" counts RGU-hours, but no device has a weight; add [[rgu]] with '
                 'gpu_model = "NVIDIA H100*", weight = "12.2" and effective_from',
             )
+
+
+def _has_tokens(declared: Declared, agreement: Agreement) -> bool:
+    """Whether a deployment counts tokens for an agreement."""
+    by_team = any(match.team is not None for match in agreement.match)
+    deployments = (entry.table for entry in declared.of(Deployment))
+    return any(deployment.agreement == agreement.id or (deployment.shared and by_team) for deployment in deployments)
 
 
 def _successions(declared: Declared) -> Iterator[Mistake]:
@@ -221,6 +235,18 @@ def _comes_after_itself(agreement: Agreement, agreements: Mapping[str, Agreement
         seen.add(before.id)
         before = agreements.get(before.after)
     return before is not None and before.id == agreement.id
+
+
+def _paid_first(agreement: Agreement, agreements: Mapping[str, Agreement]) -> Agreement | None:
+    """The one that has the usage: itself, unless it comes after others. None: these are in a circle, or not known."""
+    first: Agreement | None = agreement
+    seen = set[str]()
+    while first is not None and first.after:
+        if first.id in seen:
+            return None
+        seen.add(first.id)
+        first = agreements.get(first.after)
+    return first
 
 
 def _prices(declared: Declared) -> Iterator[Mistake]:
@@ -288,28 +314,36 @@ def _rates(declared: Declared) -> Iterator[Mistake]:
 
 
 def _missing_rates(declared: Declared, since: Mapping[frozenset[str], date]) -> Iterator[Mistake]:
-    """Every price must be convertible into the currencies of programmes and pools from its first day on."""
-    pools = {
-        currency: f'pool "{entry.table.id}" counts'
-        for entry in reversed(declared.of(Pool))
-        for currency in entry.table.currencies.values()
-    }
+    """Every price must be convertible into the currencies of programmes from its first day on.
+
+    And what is settled in the currency of a programme into those of pools, from the first day on which anything costs.
+    """
     programmes = {entry.table.currency: f'programme "{entry.table.id}"' for entry in reversed(declared.of(Programme))}
-    wanted = {UNATTRIBUTED_CURRENCY: "what no agreement pays for", **pools, **programmes}
+    wanted = {UNATTRIBUTED_CURRENCY: "what no agreement pays for", **programmes}
+    prices = sorted(declared.of(Price), key=lambda entry: entry.table.effective_from)
     asked: set[tuple[str, str]] = set()
-    for entry in sorted(declared.of(Price), key=lambda entry: entry.table.effective_from):
+    for entry in prices:
         price = entry.table
         for currency, what in wanted.items():
-            first = since.get(frozenset((price.currency, currency)))
-            if currency == price.currency or (first is not None and first <= price.effective_from):
-                continue
-            if (price.currency, currency) in asked:
+            lacking = _lacking(price.currency, currency, price.effective_from, since)
+            if not lacking or (price.currency, currency) in asked:
                 continue
             asked.add((price.currency, currency))
-            rate = f"the exchange rate begins only on {first}" if first else "no exchange rate is given"
-            yield Mistake(
-                (*entry.path, "currency"),
-                f'price "{price.id}" is in {price.currency} and {what} in {currency}, but {rate}; '
-                f'add [[fx_rate]] with base = "{price.currency}", quote = "{currency}", '
-                f"effective_from = {price.effective_from} or earlier",
-            )
+            text = f'price "{price.id}" is in {price.currency} and {what} in {currency}, but {lacking}'
+            yield Mistake((*entry.path, "currency"), text)
+    for pool in declared.of(Pool):
+        for currency in dict.fromkeys(pool.table.currencies.values()):
+            for settled, what in programmes.items():
+                lacking = _lacking(settled, currency, prices[0].table.effective_from, since) if prices else ""
+                if lacking:
+                    text = f'pool "{pool.table.id}" counts in {currency} and {what} in {settled}, but {lacking}'
+                    yield Mistake((*pool.path, "currencies"), text)
+
+
+def _lacking(base: str, quote: str, day: date, since: Mapping[frozenset[str], date]) -> str:
+    """What is wrong with the exchange rates from one currency to another on a day, and the remedy; empty = nothing."""
+    first = since.get(frozenset((base, quote)))
+    if base == quote or (first is not None and first <= day):
+        return ""
+    rate = f"the exchange rate begins only on {first}" if first else "no exchange rate is given"
+    return f'{rate}; add [[fx_rate]] with base = "{base}", quote = "{quote}", effective_from = {day} or earlier'

@@ -198,7 +198,7 @@ def _rates(price: Price, cluster: Cluster) -> tuple[PriceRate, tuple[tuple[Tarif
     else:
         written_off = (price.capex or Fraction(0)) - (price.residual_value or Fraction(0))
         per_hour = written_off / ((price.lifetime_years or Fraction(1)) * HOURS_PER_YEAR) + price.opex_per_gpu_hour
-        pue = cluster.pue if price.pue is None else price.pue
+        pue = cluster.pue_or_1 if price.pue is None else price.pue
 
     def rate(per_kwh: Fraction, tariff: str) -> PriceRate:
         return PriceRate(

@@ -37,10 +37,13 @@ def as_tables(report: Report) -> RenderableType:
 
 
 def _table(programme: str, burns: list[Burn], total: Total | None) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title=f"{programme}, {burns[0].currency}", title_justify="left", pad_edge=False)
-    table.add_column("agreement", overflow="fold")
+    table = Table(
+        box=box.SIMPLE_HEAD, title=f"{programme}, {burns[0].currency}", title_justify="left",
+        pad_edge=False, padding=(0, 1, 0, 0),
+    )  # fmt: skip
+    table.add_column("agreement", no_wrap=True)
     for name in (
-        "spent\nof cap", "used\nbeyond plan", "per h, over 5 min\nover 1 h", "per h, over 6 h\nover 3 d", "runway",
+        "spent\nof cap", "used\nbeyond plan", "per h, 5 min\n1 h", "per h, 6 h\n3 d", "runway",
     ):  # fmt: skip
         table.add_column(name, justify="right", no_wrap=True)
     for name in ("runs out\n8 in 10 within", "ends", "state"):
@@ -50,7 +53,7 @@ def _table(programme: str, burns: list[Burn], total: Total | None) -> Table:
         table.add_row(
             burn.agreement.id, f"{_amount(burn.spent_nano)}\n{_amount(burn.cap_nano, 'no cap')}",
             f"{_share(burn.spent_nano, burn.cap_nano)}\n{_signed(burn.beyond_plan_nano)}", *_rates(burn.rates),
-            _runway(burn.runway_hours), _band(burn.forecast), f"{burn.agreement.ends}",
+            _runway(burn), _band(burn.forecast), f"{burn.agreement.ends}",
             Text(state, style=_STYLES.get(state, "")),
         )  # fmt: skip
     if total is not None:
@@ -67,11 +70,9 @@ def _table(programme: str, burns: list[Burn], total: Total | None) -> Table:
 
 
 def _amount(nano: int | None, absent: str = "–") -> str:
-    """Cents; whole units from a hundred thousand on, millions from a hundred million on."""
+    """Cents; whole units from a hundred thousand on."""
     if nano is None:
         return absent
-    if abs(nano) >= 10**17:
-        return f"{nano_to_decimal(nano) / 10**6:,.2f} M"
     return f"{nano_to_decimal(nano):,.0f}" if abs(nano) >= 10**14 else f"{nano_to_decimal(nano):,.2f}"
 
 
@@ -92,9 +93,13 @@ def _ratio(part_nano: int, whole_nano: int) -> int:
     return to_nano(Fraction(part_nano, whole_nano))
 
 
-def _runway(hours: Fraction | None) -> str:
+def _runway(burn: Burn) -> str:
+    """Nothing of it once the money lasts longer than the agreement does."""
+    hours = burn.runway_hours
     if hours is None:
         return "–"
+    if hours > Fraction(int((ends_at(burn.agreement) - burn.at).total_seconds()), 3600):
+        return "beyond\nits end"
     return f"{nano_to_decimal(to_nano(hours)):,.1f} h" if hours < _MANY_H else f"{round(hours / 24):,} d"
 
 

@@ -5,6 +5,7 @@ import io
 import json
 import math
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from fractions import Fraction
 from itertools import combinations
 
@@ -24,6 +25,7 @@ _DEFINITIONS = (
     "allied: not domestic; it stands in, and is run from, countries of the pool or their allies",
     "foreign: everything else, so also a cluster at home that is run from elsewhere",
     "cost: of the day's usage at the day's exchange rate; energy and CO2e: all that was metered, idle time included",
+    "facility: GPU energy x PUE of the cluster, and CO2e is that of the facility; not known where a cluster has no pue",
 )
 _FIELDS = (
     "section", "pool", "recipient_country", "cluster_country", "class", "region", "vintage", "measure", "unit", "value",
@@ -95,11 +97,10 @@ def _shares(account: Account) -> Table:
 def _regions(emissions: list[Emissions]) -> Table:
     table = _new("energy and carbon", ("country", "region", "intensity of"), ("GPU kWh", "facility kWh", "kg CO2e"))
     for row in emissions:
-        kwh = (Fraction(row.energy_mj, MJ_PER_KWH), row.facility_mj / MJ_PER_KWH)
+        measures = _of_emissions(row).values()
         table.add_row(
             row.country, row.region or "none given", row.vintage or "not known",
-            *(f"{nano_to_decimal(to_nano(value)):,.2f}" for value in kwh),
-            "not known" if row.carbon_g is None else f"{nano_to_decimal(to_nano(row.carbon_g / 1000)):,.2f}",
+            *("not known" if value is None else f"{Decimal(value):,.2f}" for value in measures),
         )  # fmt: skip
     return table
 
@@ -200,7 +201,7 @@ def _of_shares(shares: Shares) -> dict[str, dict[str, str] | None]:
 def _of_emissions(row: Emissions) -> dict[str, str | None]:
     return {
         "energy_kwh": _decimal(Fraction(row.energy_mj, MJ_PER_KWH)),
-        "facility_kwh": _decimal(row.facility_mj / MJ_PER_KWH),
+        "facility_kwh": None if row.facility_mj is None else _decimal(row.facility_mj / MJ_PER_KWH),
         "carbon_kg": None if row.carbon_g is None else _decimal(row.carbon_g / 1000),
     }
 

@@ -103,7 +103,8 @@ def account(pool: Pool, uses: Iterable[Use], clusters: Mapping[str, Cluster], co
             continue
         found = Figures(use.gpu_ns, use.rgu_ns, use.energy_mj)
         for currency in {pool.currencies[country] for country in pair if country in pool.currencies}:
-            found.cost_nano[currency] = convert(use.cost_nano, use.currency, currency, use.day)
+            # Nothing is nothing in any currency, also on days before the first exchange rate.
+            found.cost_nano[currency] = use.cost_nano and convert(use.cost_nano, use.currency, currency, use.day)
         used.setdefault(pair, Figures()).add(found)
         if use.recipient_country in by_class:
             by_class[use.recipient_country][class_of(pool, use.recipient_country, cluster)].add(found)

@@ -62,20 +62,23 @@ LEFT JOIN (SELECT id, country FROM clusters FINAL) AS k ON k.id = c.cluster
 GROUP BY month, recipient_country, cluster_country, cluster, currency
 COMMENT 'Whose recipients computed where: charged usage by country of the recipient and of the cluster, as it stands now';
 
+ALTER TABLE clusters
+    MODIFY COLUMN pue Nullable(Decimal(18, 9)) COMMENT 'power usage effectiveness: facility energy / GPU energy; null = not known';
+
 CREATE VIEW energy_by_region
 (
     month Date COMMENT 'first day of the month of the usage',
     region String COMMENT 'region or province; empty = none given',
     cluster String COMMENT 'cluster id',
     energy_kwh Decimal(38, 9) COMMENT 'GPU energy, idle and unattributed included, kWh; rounded down',
-    facility_kwh Decimal(38, 9) COMMENT 'GPU energy x PUE of the cluster, kWh; rounded down',
-    carbon_kg Nullable(Decimal(38, 9)) COMMENT 'emissions of facility_kwh, kg CO2e; rounded down; null = intensity not known',
+    facility_kwh Nullable(Decimal(38, 9)) COMMENT 'GPU energy x PUE of the cluster, kWh; rounded down; null = PUE not known',
+    carbon_kg Nullable(Decimal(38, 9)) COMMENT 'emissions of facility_kwh, kg CO2e; rounded down; null = that or the intensity is not known',
     vintage String COMMENT 'edition of the intensity that was applied; empty = not known'
 )
 AS SELECT
     u.month AS month, u.region AS region, u.cluster AS cluster,
     CAST(sum(u.energy) / 3600000 AS Decimal(38, 9)) AS energy_kwh,
-    CAST(sum(u.facility) / 3600000 AS Decimal(38, 9)) AS facility_kwh,
+    CAST(sum(u.facility) / 3600000 AS Nullable(Decimal(38, 9))) AS facility_kwh,
     CAST(sum(u.facility * i.g_per_kwh) / 3600000000 AS Nullable(Decimal(38, 9))) AS carbon_kg,
     i.vintage AS vintage
 FROM
@@ -95,4 +98,4 @@ ASOF LEFT JOIN
     SELECT region, effective_from, toNullable(g_per_kwh) AS g_per_kwh, vintage FROM carbon_intensity FINAL
 ) AS i ON i.region = u.region AND i.effective_from <= u.day
 GROUP BY month, region, cluster, vintage
-COMMENT 'Electricity and emissions of what was metered, by region, cluster and edition of the intensity. Missing intensity stays missing';
+COMMENT 'Electricity and emissions of what was metered, by region, cluster and edition of the intensity. What is not known stays missing';

@@ -12,7 +12,7 @@ from rich.console import Console, RenderableType
 
 from compose.finance import burn_report, burn_show, pool, pool_show
 from compose.finance.focus.conformance import check
-from compose.finance.focus.export import Format, export
+from compose.finance.focus.export import Format, describe, export
 from compose.finance.focus.rows import Booked
 from compose.finance.statement.csv_ import as_csv
 from compose.finance.statement.document import document
@@ -96,6 +96,9 @@ def write_focus(client: Client, folder: Path) -> Iterator[File]:
                 said += [f"  {each}" for each in broken]
                 command = f"commonwatt export focus --month {month:%Y-%m} --format {format_}"
                 yield File(path.name, f"FOCUS 1.4 {dataset} of {what}: {rows} rows", command)
+        path = describe(month, folder)
+        said.append(f"{path.name}: {'rules are broken' if check(path) else 'conforms'}")
+        yield File(path.name, "FOCUS 1.4 metadata of these files: each column with its type", command)
     (folder / CHECKED).write_text("\n".join(said) + "\n")
     yield File(CHECKED, "whether they keep the rules of FOCUS 1.4", "commonwatt export focus-check focus-1.4-*")
 

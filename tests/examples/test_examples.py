@@ -4,7 +4,7 @@ import csv
 import json
 import re
 from collections import defaultdict
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -85,9 +85,11 @@ def test_the_rows_of_an_invoice_add_up_to_its_statement(shown: Shown) -> None:
 def test_both_languages_and_all_formats_carry_the_same_totals(shown: Shown) -> None:
     """What a person reads, exact and to the cent, is what a machine reads."""
     made = _machine(shown)
-    total = _said(made["total"])
-    cost, subsidy = (amount.quantize(_CENT, ROUND_HALF_EVEN) for amount in (total.cost, total.subsidy))
-    assert _said(made["total"], "shown") == (cost, subsidy, cost - subsidy)
+    total, to_the_cent = _said(made["total"]), _said(made["total"], "shown")
+    before, after = (Decimal(made["spent"][key]["exact"]).quantize(_CENT, ROUND_HALF_UP) for key in ("before", "total"))
+    assert to_the_cent.subsidy == after - before
+    assert to_the_cent.charge == to_the_cent.cost - to_the_cent.subsidy
+    assert all(abs(shown - exact) < _CENT for shown, exact in zip(to_the_cent, total, strict=True))
     for language in LANGUAGES:
         text = _read(statement_file(shown, "markdown", language)).replace("\u00a0", " ").replace("\u202f", " ")
         exact = re.search(_EXACT[language], text)
@@ -95,7 +97,7 @@ def test_both_languages_and_all_formats_carry_the_same_totals(shown: Shown) -> N
         assert Sums(*(_figure(amount) for amount in exact.groups())) == total
         _, _, figures = text.partition("| ---: | ---: | ---: | ---: |\n| ")
         amounts = [_figure(re.sub(r"CAD|\$", "", cell)) for cell in figures.partition("\n")[0].split("|")[:3]]
-        assert amounts == [cost, subsidy, cost - subsidy]
+        assert amounts == list(to_the_cent)
         if "pdf" in shown.formats:
             content = (FOLDER / statement_file(shown, "pdf", language)).read_bytes()
             drawn = " ".join(string for page in pdftext.pages(content) for string in page)
@@ -106,6 +108,12 @@ def test_both_languages_and_all_formats_carry_the_same_totals(shown: Shown) -> N
         assert last["section"] == "total"
         assert [Decimal(last[name]) for name in Sums._fields] == list(total)
         assert [sum(Decimal(line[name]) for line in lines) for name in Sums._fields] == list(total)
+
+
+def test_what_is_spent_goes_on_from_month_to_month() -> None:
+    """November begins with the balance that October ended with, exact and to the cent."""
+    october, november = (_machine(shown)["spent"] for shown in STATEMENTS if shown.agreement == "northern-lights")
+    assert october["total"] == november["before"]
 
 
 def test_corrections_of_a_closed_month_are_booked_in_the_next() -> None:
@@ -130,9 +138,9 @@ def test_csv_and_parquet_hold_the_same(month: Any) -> None:
 def test_the_files_are_as_good_as_the_reports_on_them_say() -> None:
     """The conformance check finds nothing today either; the validator, nothing but its own wrong rules."""
     files = sorted(FOLDER.glob("focus-1.4-*"))
-    assert len(files) == 8
+    assert len(files) == 10
     assert sorted(_read(CHECKED).splitlines()) == [f"{path.name}: conforms" for path in files]
-    assert [check(path) for path in files] == [[]] * 8
+    assert [check(path) for path in files] == [[]] * 10
     assert set(re.findall(r"^(\w+) failed:$", _read(VALIDATED), re.MULTILINE)) == set(WRONG_RULES)
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from compose.finance import burn_report, burn_show
-from compose.finance.burn_report import Burn
+from compose.finance.burn_report import Burn, Report
 from compose.finance.report_commands import group
 from compose.options import Mistake
 from streams.planning import planned_nano
@@ -164,12 +164,45 @@ def test_command_as_table(clickhouse: ClickHouse) -> None:
     report = burn_report.report(clickhouse.client)
     large = [
         replace(burn, spent_nano=123_456_789_012 * UNIT, cap_nano=300_000_000_000 * UNIT,
-                rates=dict.fromkeys(burn.rates, 1_234_567 * UNIT))
+                rates=dict.fromkeys(burn.rates, 1_234_567 * UNIT),
+                agreement=burn.agreement.model_copy(update={"id": f"maritime-languages-{burn.agreement.id}"}))
         for burn in report.burns
     ]  # fmt: skip
     console = Console(width=140, record=True, file=io.StringIO())
     console.print(burn_show.as_tables(replace(report, burns=large)))
     text = console.export_text()
     assert "…" not in text
-    for shown in ("300,000.00 M", "1,234,567", "ahead of plan", "2026-08-07", "2026-12-31", "budget"):
+    for shown in (
+        "300,000,000,000",
+        "maritime-languages-acme ",
+        "1,234,567",
+        "ahead of plan",
+        "2026-08-07",
+        "2026-12-31",
+        "budget",
+    ):
         assert shown in text
+
+
+def test_amounts_are_written_in_one_way(clickhouse: ClickHouse) -> None:
+    """A budget of 300 million looks like one of 25 million, so that the eye can compare them."""
+    record(clickhouse.client, config(programme=[
+        {"id": "fund", "budget": "300000000", "starts": "2026-01-01", "ends": "2027-12-31"},
+        {"id": "grid", "budget": "25000000", "currency": "GBP", "starts": "2026-01-01", "ends": "2027-12-31"},
+    ]))  # fmt: skip
+    text = _invoke("burn", "--clickhouse", clickhouse.url)
+    assert " 300,000,000 " in text
+    assert " 25,000,000 " in text
+
+
+@pytest.mark.parametrize(
+    ("rate_nano", "shown"),
+    [(10 * UNIT, " 90.0 h "), (203_804_348, " 184 d "), (203_758_207, " its end ")],
+)
+def test_runway_ends_with_the_agreement(rate_nano: int, shown: str) -> None:
+    """900 is left, and 184 days (4,416 h) of the agreement: money that lasts longer is not told in days."""
+    rates = dict.fromkeys(burn_report.WINDOWS, rate_nano)
+    burn = Burn(config().agreement[0], "CAD", JULY, 100 * UNIT, 1000 * UNIT, None, rates, None)
+    console = Console(width=140, record=True, file=io.StringIO())
+    console.print(burn_show.as_tables(Report(JULY, None, [burn], [])))
+    assert shown in console.export_text()

@@ -23,7 +23,12 @@ MONTH = date(2026, 7, 1)
 COUNTRY = {"acme": "CA", "lab": "CA", "brit": "GB"}
 STANDS = {"fir": "CA", "elm": "CA", "oak": "GB", "ash": "FR"}
 REGION = {"fir": "CA-BC", "elm": "CA-QC", "oak": "GB-ENG", "ash": "FR-IDF"}
-PUE = {"fir": Fraction("1.08"), "elm": Fraction("1.3"), "oak": Fraction("1.25"), "ash": Fraction(1)}
+PUE: dict[str, Fraction | None] = {
+    "fir": Fraction("1.08"),
+    "elm": Fraction("1.3"),
+    "oak": Fraction("1.25"),
+    "ash": None,
+}
 CLASS = {
     ("CA", "fir"): "domestic", ("CA", "elm"): "foreign", ("CA", "oak"): "allied", ("CA", "ash"): "allied",
     ("GB", "fir"): "allied", ("GB", "elm"): "foreign", ("GB", "oak"): "domestic", ("GB", "ash"): "allied",
@@ -112,7 +117,7 @@ def test_shares_of_capacity(clickhouse: ClickHouse) -> None:
 
 
 def test_energy_and_carbon_of_regions(clickhouse: ClickHouse) -> None:
-    """All energy, idle too; each edition of the intensity by itself; where none is known there is no carbon."""
+    """All energy, idle too; each edition of the intensity by itself; no figure where PUE or intensity is unknown."""
     record(clickhouse.client, config())
     entries = _entries()
     settle(clickhouse.client, entries)
@@ -127,11 +132,11 @@ def test_energy_and_carbon_of_regions(clickhouse: ClickHouse) -> None:
             if REGION[entry["cluster"]] == region
             and (region != "CA-BC" or (entry["period_start"].date() >= date(2026, 7, 20)) == (vintage == "2024"))
         ]
-        facility_j = sum((energy * pue for energy, pue in drawn), Fraction(0))
+        facility_j = None if region == "FR-IDF" else sum((energy * (pue or 0) for energy, pue in drawn), Fraction(0))
         grams = {"2023": "11.3", "2024": "207.05" if region == "GB-ENG" else "15.5"}
         assert row.energy_mj == 1000 * sum(energy for energy, _ in drawn)
-        assert row.facility_mj == 1000 * facility_j
-        assert row.carbon_g == (facility_j / 3_600_000 * Fraction(grams[vintage]) if vintage else None)
+        assert row.facility_mj == (None if facility_j is None else 1000 * facility_j)
+        assert row.carbon_g == (facility_j / 3_600_000 * Fraction(grams[vintage]) if facility_j and vintage else None)
 
 
 def test_views_agree_with_the_report(clickhouse: ClickHouse) -> None:
@@ -162,7 +167,10 @@ def test_views_agree_with_the_report(clickhouse: ClickHouse) -> None:
     for emission in report.emissions:
         row = regions[emission.region, emission.vintage]
         assert 0 <= Fraction(emission.energy_mj, 3_600_000_000) - Fraction(row["energy_kwh"]) < Fraction(1, 10**9)
-        assert 0 <= emission.facility_mj / 3_600_000_000 - Fraction(row["facility_kwh"]) < Fraction(1, 10**9)
+        if emission.facility_mj is None:
+            assert row["facility_kwh"] is None
+        else:
+            assert 0 <= emission.facility_mj / 3_600_000_000 - Fraction(row["facility_kwh"]) < Fraction(1, 10**9)
         if emission.carbon_g is None:
             assert row["carbon_kg"] is None
         else:
@@ -220,6 +228,7 @@ def test_command_in_each_format(clickhouse: ClickHouse) -> None:
     unknown = [row["value"] for row in rows if row["region"] == "CA-QC" and row["measure"] == "carbon_kg"]
     assert unknown == [""]
     assert [row["carbon_kg"] for row in document["regions"] if row["region"] == "CA-QC"] == [None]
+    assert [row["facility_kwh"] for row in document["regions"] if row["region"] == "FR-IDF"] == [None]
     table = _invoke(*words)
     assert "not known" in table
     assert "domestic: the cluster stands in the recipient's country and is run from there" in table

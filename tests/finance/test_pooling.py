@@ -15,7 +15,7 @@ COUNTRIES = ("CA", "GB", "FR", "US")
 CURRENCIES = ("CAD", "GBP", "USD")
 CLUSTERS = {
     f"{stands}-{operator}".lower(): Cluster(
-        id=f"{stands}-{operator}".lower(), country=stands, operator_country=operator
+        id=f"{stands}-{operator}".lower(), country=stands, operator_country=operator, pue=Fraction("1.2")
     )
     for stands in COUNTRIES
     for operator in COUNTRIES
@@ -115,6 +115,16 @@ def test_balance_by_hand() -> None:
     assert lent.cost_nano == {"CAD": 800 - 100, "GBP": 400 - 200}
 
 
+def test_what_costs_nothing_needs_no_exchange_rate() -> None:
+    """Usage before the first price, when there need not be a rate either, counts its hours all the same."""
+
+    def convert(nano: int, base: str, quote: str, day: date) -> int:
+        raise AssertionError(f"no rate on {day}")
+
+    used = account(POOL, [Use(DAY, "GB", "ca-ca", "GBP", 7, 8, 9, 0)], CLUSTERS, convert).used["GB", "CA"]
+    assert (used.gpu_ns, used.cost_nano) == (7, {"CAD": 0, "GBP": 0})
+
+
 # ---- carbon ----------------------------------------------------------------------------------------------------------
 
 
@@ -126,7 +136,7 @@ def test_each_edition_of_an_intensity_is_a_row() -> None:
     """By hand: 1 kWh a day at PUE 1.1, two days at 10 g and one at 20 g, and a region of which nothing is known."""
     clusters = {
         "fir": Cluster(id="fir", country="CA", region="CA-BC", pue=Fraction("1.1")),
-        "oak": Cluster(id="oak", country="GB", region="GB-ENG"),
+        "oak": Cluster(id="oak", country="GB", region="GB-ENG", pue=Fraction(1)),
     }
     energies = [Energy(DAY + timedelta(day), "fir", 3_600_000_000) for day in range(3)] + [Energy(DAY, "oak", 7)]
     carbon = [
@@ -138,6 +148,20 @@ def test_each_edition_of_an_intensity_is_a_row() -> None:
     assert (old.facility_mj, old.carbon_g) == (Fraction(7_920_000_000), Fraction(22))
     assert (new.vintage, new.facility_mj, new.carbon_g) == ("2025", Fraction(3_960_000_000), Fraction(22))
     assert (unknown.region, unknown.vintage, unknown.energy_mj, unknown.carbon_g) == ("GB-ENG", None, 7, None)
+
+
+def test_facility_energy_is_not_guessed() -> None:
+    """A cluster whose PUE nobody gave leaves its region without facility energy and carbon, and only its region."""
+    clusters = {
+        "fir": Cluster(id="fir", country="CA", region="CA-BC", pue=Fraction("1.1")),
+        "ash": Cluster(id="ash", country="CA", region="CA-BC"),
+        "elm": Cluster(id="elm", country="CA", region="CA-QC", pue=Fraction("1.2")),
+    }
+    carbon = [_carbon(region, "10", "2025", DAY) for region in ("CA-BC", "CA-QC")]
+    for order in (("fir", "ash", "elm"), ("elm", "ash", "fir")):
+        west, east = emissions([Energy(DAY, cluster, 3_600_000_000) for cluster in order], clusters, carbon)
+        assert (west.energy_mj, west.facility_mj, west.carbon_g) == (7_200_000_000, None, None)
+        assert (east.facility_mj, east.carbon_g) == (Fraction(4_320_000_000), Fraction(12))
 
 
 @given(st.lists(st.builds(Energy, st.dates(DAY, date(2026, 7, 31)), st.sampled_from(sorted(CLUSTERS)), AMOUNT)))

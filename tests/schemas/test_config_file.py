@@ -617,6 +617,24 @@ BROKEN: dict[str, tuple[str, str, list[str]]] = {
             '40: agreement "first" comes after "acme" already; write after = "first"',
         ],
     ),
+    "deployment of one that comes after": (
+        'agreement = "acme"\n',
+        'agreement = "top"\n' + AFTER.removesuffix("[[agreement]]"),
+        [
+            '16: agreement "top" comes after "acme", which pays first for the same usage; write agreement = "acme"',
+        ],
+    ),
+    "token price after one without tokens": (
+        'agreement = "acme"\n',
+        "shared = true\n"
+        + re.sub(r"rule = .*", 'rule = { kind = "token_price", per_mtok = "0.1" }', AFTER).removesuffix(
+            "[[agreement]]"
+        ),
+        [
+            '22: agreement "top" is charged by tokens but no deployment counts any for "acme", which pays first; write '
+            'agreement = "acme" in a [[deployment]], or match = [{ team = "..." }] with a shared one',
+        ],
+    ),
     "after with patterns": (
         "[[agreement]]",
         AFTER.replace('after = "acme"', 'after = "acme"\nmatch = [{ team = "a" }]'),
@@ -698,8 +716,17 @@ BROKEN: dict[str, tuple[str, str, list[str]]] = {
         "[[price]]",
         '[[pool]]\nid = "p"\ncurrencies = { CA = "CAD", GB = "GBP" }\n[[price]]',
         [
-            '20: price "h100" is in CAD and pool "p" counts in GBP, but no exchange rate is given; add [[fx_rate]] '
+            '19: pool "p" counts in GBP and programme "fund" in CAD, but no exchange rate is given; add [[fx_rate]] '
             'with base = "CAD", quote = "GBP", effective_from = 2026-04-01 or earlier',
+        ],
+    ),
+    "pool with a late exchange rate": (
+        "[[price]]",
+        '[[pool]]\nid = "p"\ncurrencies = { CA = "CAD", GB = "GBP" }\n[[fx_rate]]\nbase = "GBP"\nquote = "CAD"\n'
+        'rate = "1.7"\neffective_from = 2026-04-02\n[[price]]',
+        [
+            '19: pool "p" counts in GBP and programme "fund" in CAD, but the exchange rate begins only on 2026-04-02; '
+            'add [[fx_rate]] with base = "CAD", quote = "GBP", effective_from = 2026-04-01 or earlier',
         ],
     ),
     "brokers": (

@@ -22,12 +22,12 @@ def focus(
     config: MaybeConfig = None,
     clickhouse: ClickHouseOption = None,
 ) -> None:
-    """A month as FOCUS 1.4: CostAndUsage, with subsidies as credits, and BillingPeriod."""
+    """A month as FOCUS 1.4: CostAndUsage, with subsidies as credits, BillingPeriod, and the metadata of both."""
     from datetime import UTC, datetime
 
     from compose.access import book
     from compose.finance import moments
-    from compose.finance.focus.export import export
+    from compose.finance.focus.export import describe, export
     from compose.finance.focus.rows import Booked
     from compose.reference.history import config_at
 
@@ -38,11 +38,14 @@ def focus(
         booked = Booked(first, until or datetime.now(UTC), config_at(client, until))
         for written in export(client, booked, "csv" if format_ == "csv" else "parquet", output):
             console.print(f"{written.rows:,} rows written to {written.path}", soft_wrap=True, highlight=False)
+        console.print(f"metadata written to {describe(first, output)}", soft_wrap=True, highlight=False)
 
 
 @group.command("focus-check", epilog="Example: commonwatt export focus-check focus-1.4-cost-and-usage-2026-10.csv")
 def focus_check(
-    files: Annotated[list[Path], typer.Argument(help="FOCUS files, CSV or Parquet", show_default=False)],
+    files: Annotated[
+        list[Path], typer.Argument(help="FOCUS files, CSV or Parquet, and their metadata", show_default=False)
+    ],
 ) -> None:
     """Whether files keep the rules of FOCUS 1.4: each broken rule, with rows. Exit status 1 when there is one."""
     from compose.finance.focus.conformance import check

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from compose.finance.focus import rules
+from compose.finance.focus import metadata, rules
 from compose.finance.focus.columns import BILLING_PERIOD, COST_AND_USAGE, Column, Kind
 from compose.options import Mistake
 
@@ -60,8 +60,10 @@ class Broken:
 def check(path: Path) -> list[Broken]:
     """The rules that a file breaks, none when it conforms. Raises Mistake when it cannot be read."""
     try:
+        if path.suffix == ".json":
+            return [Broken(rule, text) for rule, text in metadata.broken(json.loads(path.read_bytes()))]
         return _Check(path).run()
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError, pa.ArrowException) as error:
         raise Mistake(f"{path} cannot be read ({str(error).splitlines()[0]}): name a FOCUS file.") from error
 
 

@@ -7,11 +7,12 @@ complete.
 """
 
 import contextlib
+import json
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol
@@ -24,7 +25,8 @@ import pyarrow.parquet as pq
 from clickhouse_connect.driver.client import Client
 
 from compose.finance.focus import rows
-from compose.finance.focus.columns import BILLING_PERIOD, COST_AND_USAGE, VERSION, Column, Kind
+from compose.finance.focus.columns import BILLING_PERIOD, COST_AND_USAGE, Column, Kind
+from compose.finance.focus.metadata import metadata, name_of
 from compose.finance.focus.rows import REPEATED, Booked
 from compose.finance.moments import next_month, start_of
 from compose.options import Mistake
@@ -57,8 +59,7 @@ class Written:
 
 def export(client: Client, booked: Booked, format_: Format, folder: Path) -> list[Written]:
     """Write CostAndUsage and BillingPeriod of a month into a folder. Raises Mistake when it cannot be written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with _written_to(folder):
         issuers: set[str] = set()
         with _complete(_path(folder, "cost-and-usage", booked, format_)) as (path, partial):
             count = 0
@@ -73,12 +74,27 @@ def export(client: Client, booked: Booked, format_: Format, folder: Path) -> lis
             with _writer(partial, BILLING_PERIOD, format_) as writer:
                 writer.write(periods)
         return [*written, Written(path, len(periods.index))]
+
+
+def describe(month: date, folder: Path) -> Path:
+    """Write the metadata of a month's files beside them. Raises Mistake when it cannot be written."""
+    with _written_to(folder), _complete(folder / f"{name_of('metadata', month)}.json") as (path, partial):
+        partial.write_text(json.dumps(metadata(month), indent=2) + "\n")
+    return path
+
+
+@contextlib.contextmanager
+def _written_to(folder: Path) -> Iterator[None]:
+    """The folder is there; what goes wrong in the block is told."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
     except OSError as error:
         raise Mistake(f"{folder} cannot be written ({error.strerror}): name another --output.") from error
 
 
 def _path(folder: Path, dataset: str, booked: Booked, format_: Format) -> Path:
-    return folder / f"focus-{VERSION}-{dataset}-{booked.month:%Y-%m}.{format_}"
+    return folder / f"{name_of(dataset, booked.month)}.{format_}"
 
 
 @contextlib.contextmanager

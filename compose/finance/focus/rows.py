@@ -21,6 +21,7 @@ from datetime import UTC, date, datetime, timedelta
 from clickhouse_connect.driver.binding import format_query_value
 
 from compose.finance.focus.columns import COST_AND_USAGE, METHOD, Kind
+from compose.finance.focus.support import in_words
 from compose.finance.moments import next_month, start_of
 from schemas.config import Config
 
@@ -68,7 +69,7 @@ IDENTITIES: Mapping[str, str] = {
     "ChargeCategory": "if(usage, 'Usage', 'Credit')",
     "ChargeClass": "if(corrects, 'Correction', NULL)",
     "ChargeDescription": """concat(
-        if(usage, concat(service, ' on ', sku_id, ' of ', cluster), concat('Support by ', issuer, ': ', rule)),
+        if(usage, concat(service, ' on ', sku_id, ' of ', cluster), concat('Support by ', issuer, ': ', support)),
         if(corrects, concat('; correction: ', why), ''))""",
     "ChargeFrequency": "'Usage-Based'",
     "ConsumedUnit": "unit",
@@ -109,6 +110,7 @@ IDENTITIES: Mapping[str, str] = {
 _IDENTITIES = """
 WITH
     {scope}, {names},
+    {support} AS support,
     category = 'charged' AS paid,
     if(sku = '', 'tokens', sku) AS sku_id,
     if(usage, if(sku = '', 'Tokens', 'GPU-Hours'), NULL) AS unit,
@@ -279,6 +281,7 @@ def identities(booked: Booked, first: datetime, end: datetime, *, as_text: bool)
     return _IDENTITIES.format(
         scope=_scope(booked, first, end),
         names=", ".join(names),
+        support=in_words(config),
         divided=_divided(config) or "0",
         columns=_terms(IDENTITIES, as_text),
         identity=", ".join(_IDENTITY),

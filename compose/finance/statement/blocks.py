@@ -44,6 +44,8 @@ Block = Paragraph | Code | Table
 class Section:
     title: str
     blocks: Sequence[Block]
+    whole: bool = False
+    """Not to be torn over two pages, if it fits on one."""
 
 
 @dataclass(frozen=True, slots=True)

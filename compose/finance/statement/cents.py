@@ -1,9 +1,13 @@
-"""Exact amounts shown to the cent so that what is shown adds up. Pure.
+"""Exact amounts shown to the cent so that what is shown adds up: lines, both parts, and months. Pure.
 
-The total of a column is the exact sum, rounded half-even once. The lines are rounded down, and those with the largest
-remainders get one cent more, until they add up to it; so each line is less than a cent from its exact amount.
-Cost and subsidy are rounded like that. What the recipient pays is their difference, in every line and in every total:
-it takes the remainder, and is less than two cents from its exact amount in a line, at most one in the total.
+Totals come first. What the programme pays in a month is what its balance grew by, both balances to the cent: so the
+balance at the end of a month is that before the next one. The cost is rounded half-even, or to the other cent beside it
+where the recipient would otherwise pay a whole cent more or less than exactly. What the recipient pays is the
+difference. So each total is less than a cent from its exact amount, and nobody pays a cent of nothing.
+
+The lines of a column are rounded down, and those with the largest remainders get one cent more, until they add up to
+the total; so each line is less than a cent from its exact amount. What the recipient pays in a line is again the
+difference, less than two cents from its exact amount.
 """
 
 from collections.abc import Sequence
@@ -45,32 +49,33 @@ class Cents:
         return self.cost - self.subsidy
 
 
-def rounded(amount_nano: int) -> int:
-    """Nearest cent, ties to even."""
-    return round_half_even(Fraction(amount_nano, NANO_PER_CENT))
+def balance(amount_nano: int) -> int:
+    """Nearest cent of what has been spent, or may be.
 
-
-def to_cents(amounts_nano: Sequence[int], total: int | None = None) -> list[int]:
-    """Cents that add up to `total`; default: the exact sum, rounded half-even. Ties go to the earlier amount.
-
-    `total` must be the exact sum rounded up or down. Each result is its amount rounded up or down.
+    Half a cent goes up, always: half-even, two balances that are whole cents apart could be shown another cent apart.
     """
-    if total is None:
-        total = rounded(sum(amounts_nano))
+    return (2 * amount_nano + NANO_PER_CENT) // (2 * NANO_PER_CENT)
+
+
+def total(amounts: Amounts, before_nano: int = 0) -> Cents:
+    """A total, of a programme that had spent so much before."""
+    subsidy = balance(before_nano + amounts.subsidy_nano) - balance(before_nano)
+    cost = round_half_even(Fraction(amounts.cost_nano, NANO_PER_CENT))
+    least, most = amounts.charge_nano // NANO_PER_CENT, -(-amounts.charge_nano // NANO_PER_CENT)
+    return Cents(min(max(cost, subsidy + least), subsidy + most), subsidy)
+
+
+def in_cents(amounts: Sequence[Amounts], whole: Cents) -> list[Cents]:
+    """Amounts in cents that add up to `whole`, the total of their sum."""
+    costs = _divided([one.cost_nano for one in amounts], whole.cost)
+    subsidies = _divided([one.subsidy_nano for one in amounts], whole.subsidy)
+    return [Cents(cost, subsidy) for cost, subsidy in zip(costs, subsidies, strict=True)]
+
+
+def _divided(amounts_nano: Sequence[int], whole: int) -> list[int]:
+    """Each amount rounded up or down, together `whole`: their exact sum, rounded up or down. Ties go to the earlier."""
     floors = [amount // NANO_PER_CENT for amount in amounts_nano]
     largest = sorted(range(len(floors)), key=lambda i: (-(amounts_nano[i] % NANO_PER_CENT), i))
-    for index in largest[: total - sum(floors)]:
+    for index in largest[: whole - sum(floors)]:
         floors[index] += 1
     return floors
-
-
-def alone(amounts: Amounts) -> Cents:
-    """Amounts that need not add up to any others."""
-    return Cents(rounded(amounts.cost_nano), rounded(amounts.subsidy_nano))
-
-
-def in_cents(amounts: Sequence[Amounts], total: Cents | None = None) -> list[Cents]:
-    """Lines in cents that add up to `total`; default: their exact sums, rounded half-even."""
-    costs = to_cents([line.cost_nano for line in amounts], None if total is None else total.cost)
-    subsidies = to_cents([line.subsidy_nano for line in amounts], None if total is None else total.subsidy)
-    return [Cents(cost, subsidy) for cost, subsidy in zip(costs, subsidies, strict=True)]

@@ -1,15 +1,17 @@
 """A statement in words: facts, key figures and sections, in one language. Pure."""
 
+import re
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from fractions import Fraction
 
 from compose.finance.statement import terms
 from compose.finance.statement.blocks import Block, Code, Column, Document, Paragraph, Section, Table
-from compose.finance.statement.cents import Cents, rounded
+from compose.finance.statement.cents import Cents, balance
 from compose.finance.statement.model import Line, Statement, utc
 from compose.finance.statement.typography import (
     Language,
+    apostrophes,
     cents,
     day,
     moment,
@@ -33,7 +35,7 @@ def document(statement: Statement, language: Language) -> Document:
     return Document(
         language=language,
         title=f"{writer.words('statement')} – {month(statement.month, language)}",
-        subtitle=statement.agreement.recipient,
+        subtitle=apostrophes(statement.agreement.recipient),
         number=statement.number,
         made_at=statement.recorded_until,
         facts=writer.facts(),
@@ -74,8 +76,8 @@ class _Writer:
         last = statement.ends - timedelta(days=1)
         return [
             (words("number"), f"{statement.number}, {words('edition', edition=statement.edition)}"),
-            (words("recipient"), agreement.recipient),
-            (words("programme"), programme_name(statement, self.language)),
+            (words("recipient"), apostrophes(agreement.recipient)),
+            (words("programme"), apostrophes(programme_name(statement, self.language))),
             (words("agreement"), term),
             (words("period"), words("period_days", first=self._day(statement.month), last=self._day(last)) + " (UTC)"),
             (words("status"), status(statement, words)),
@@ -92,7 +94,7 @@ class _Writer:
             (words("relief" if statement.agreement.after else "recipient_pays"), self._money(total.charge)),
         ]
         if statement.cap_nano is not None:
-            found.append((words("remaining"), self._money(rounded(statement.cap_nano) - statement.spent_cents)))
+            found.append((words("remaining"), self._money(balance(statement.cap_nano) - statement.spent_cents)))
         return found
 
     # ---- sections ----------------------------------------------------------------------------------------------------
@@ -102,12 +104,12 @@ class _Writer:
         return [
             Section(words("usage"), self._usage()),
             Section(words("corrections"), self._corrections()),
-            Section(words("total"), self._total()),
-            Section(words("spent"), [self._spent()]),
-            Section(words("support"), self._support()),
-            Section(words("evidence"), self._evidence()),
+            Section(words("total"), self._total(), whole=True),
+            Section(words("spent"), [self._spent()], whole=True),
+            Section(words("support"), self._support(), whole=True),
+            Section(words("evidence"), self._evidence(), whole=True),
             Section(words("changes"), self._changes()),
-            Section(words("verify"), self._proof()),
+            Section(words("verify"), self._proof(), whole=True),
         ]
 
     def _usage(self) -> list[Block]:
@@ -129,7 +131,7 @@ class _Writer:
         rows = [
             [
                 self._hours(line.first, line.end),
-                terms.reason(line.reason, words),
+                apostrophes(terms.reason(line.reason, words)),
                 *self._labels(line),
                 *self._quantities(line),
                 *self._amounts(cents),
@@ -156,20 +158,19 @@ class _Writer:
 
     def _spent(self) -> Table:
         statement, words = self.statement, self.words
-        spent, in_month = statement.spent_cents, statement.cents.subsidy
         rows = [
-            (words("spent_before"), self._money(spent - in_month)),
-            (words("spent_month"), self._money(in_month)),
-            (words("spent_total"), self._money(spent)),
+            (words("spent_before"), self._money(statement.spent_before_cents)),
+            (words("spent_month"), self._money(statement.cents.subsidy)),
+            (words("spent_total"), self._money(statement.spent_cents)),
         ]
         if statement.cap_nano is not None:
             rows += [
-                (words("cap"), self._money(rounded(statement.cap_nano))),
-                (words("remaining"), self._money(rounded(statement.cap_nano) - spent)),
+                (words("cap"), self._money(balance(statement.cap_nano))),
+                (words("remaining"), self._money(balance(statement.cap_nano) - statement.spent_cents)),
                 (words("used_share"), percent(statement.spent_nano, statement.cap_nano, self.language)),
             ]
         if statement.planned_nano is not None:
-            rows.append((words("planned"), self._money(rounded(statement.planned_nano))))
+            rows.append((words("planned"), self._money(balance(statement.planned_nano))))
         if statement.granted_nano is not None:
             rule = statement.agreement.rule
             unit = words("rgu_hours" if rule.kind == "credits" and rule.unit == "rgu_hours" else "gpu_hours")
@@ -245,11 +246,11 @@ class _Writer:
             [
                 moment(change.recorded_at, self.language),
                 words(f"kind_{change.kind}"),
-                terms.reason(change.reason, words),
+                apostrophes(terms.reason(change.reason, words)),
                 self._hours(change.first, change.end),
                 number(change.hours, self.language),
-                # As exact as they are: beside lines that were rounded so as to add up, cents could contradict.
-                *(plain(Fraction(nano, NANO), self.language) for nano in change.amounts.each),
+                # Exact: beside lines that were rounded so as to add up, cents could contradict.
+                *(plain(Fraction(nano, NANO), self.language, 9) for nano in change.amounts.each),
             ]
             for change in statement.changes
         ]
@@ -285,7 +286,14 @@ class _Writer:
 
     def _labels(self, line: Line) -> list[str]:
         rule = terms.line_rule(line.rule, self.words)
-        return [line.deployment or line.workload or "–", line.cluster, line.model, line.sku, rule, line.price_version]
+        device = line.sku or self.words("no_device")
+        return [line.deployment or self._workload(line.workload), line.cluster, line.model, device, rule,
+                line.price_version]  # fmt: skip
+
+    def _workload(self, workload: str) -> str:
+        """A batch job is a bare number, with an underscore in an array of jobs."""
+        is_job = re.fullmatch(r"\d+(_\d+)?", workload)
+        return self.words("job", job=workload) if is_job else workload or "–"
 
     def _quantities(self, line: Line) -> list[str]:
         """Nothing where there is none: a line has devices, or tokens, or both."""

@@ -6,7 +6,7 @@ Amounts are texts, exact (nine places) and as they are shown (to the cent).
 import json
 
 from compose.finance.statement import terms
-from compose.finance.statement.cents import Amounts, Cents, alone, rounded
+from compose.finance.statement.cents import Amounts, Cents, balance, total
 from compose.finance.statement.csv_ import joules, shown
 from compose.finance.statement.document import programme_name, status
 from compose.finance.statement.model import Change, Line, Statement, Usage, exact, utc
@@ -107,16 +107,15 @@ def _line(line: Line, cents: Cents) -> dict[str, object]:
 
 
 def _spent(statement: Statement) -> dict[str, object]:
-    spent, in_month = statement.spent_cents, statement.cents.subsidy
     cap, planned, granted = statement.cap_nano, statement.planned_nano, statement.granted_nano
-    left = None if cap is None else _amount(cap - statement.spent_nano, rounded(cap) - spent)
+    left = None if cap is None else _amount(cap - statement.spent_nano, balance(cap) - statement.spent_cents)
     return {
-        "before": _amount(statement.spent_before_nano, spent - in_month),
-        "in_month": _amount(statement.amounts.subsidy_nano, in_month),
-        "total": _amount(statement.spent_nano, spent),
-        "cap": None if cap is None else _amount(cap, rounded(cap)),
+        "before": _amount(statement.spent_before_nano, statement.spent_before_cents),
+        "in_month": _amount(statement.amounts.subsidy_nano, statement.cents.subsidy),
+        "total": _amount(statement.spent_nano, statement.spent_cents),
+        "cap": None if cap is None else _amount(cap, balance(cap)),
         "remaining": left,
-        "planned": None if planned is None else _amount(planned, rounded(planned)),
+        "planned": None if planned is None else _amount(planned, balance(planned)),
         "granted_seconds": None if granted is None else exact(granted),
         "granted_seconds_used": None if granted is None else exact(statement.granted_used_nano),
     }
@@ -139,5 +138,5 @@ def _change(change: Change) -> dict[str, object]:
         "first_hour": utc(change.first),
         "end": utc(change.end),
         "hours": change.hours,
-        **_money(change.amounts, alone(change.amounts)),
+        **_money(change.amounts, total(change.amounts)),
     }

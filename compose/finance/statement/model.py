@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 from functools import cached_property, reduce
 
 from compose.finance.moments import next_month, start_of
-from compose.finance.statement.cents import Amounts, Cents, alone, in_cents, rounded
+from compose.finance.statement.cents import Amounts, Cents, balance, in_cents, total
 from schemas.config import Agreement, Programme
 from schemas.money import nano_to_decimal, to_nano
 from streams.planning import planned_nano
@@ -93,11 +93,13 @@ class Support:
 
     agreement: Agreement
     amounts: Amounts
+    spent_before_nano: int
+    """Subsidy booked before this month, and before metering."""
 
     @property
     def cents(self) -> Cents:
         """As the statement of that agreement shows it."""
-        return alone(self.amounts)
+        return total(self.amounts, self.spent_before_nano)
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,8 @@ class Statement:
     closed_at: datetime | None
     """When the month was closed; None: it is open and its figures are provisional."""
     edition: int
-    """At how many moments entries of this agreement were recorded in this month: two statements of the same number and
-    edition show the same amounts."""
+    """At how many moments entries of this agreement were recorded that are booked in this month, or before it but since
+    it began: two statements of the same number and edition rest on the same entries of it."""
     lines: list[Line]
     corrections: list[Line]
     changes: list[Change]
@@ -184,7 +186,7 @@ class Statement:
     @property
     def cents(self) -> Cents:
         """The total."""
-        return alone(self.amounts)
+        return total(self.amounts, self.spent_before_nano)
 
     @cached_property
     def subtotals(self) -> tuple[Cents, Cents]:
@@ -203,9 +205,14 @@ class Statement:
         return in_cents([line.amounts for line in self.corrections], self.subtotals[1])
 
     @property
+    def spent_before_cents(self) -> int:
+        """Spent before this month: what the statement of the month before it has as spent in total."""
+        return balance(self.spent_before_nano)
+
+    @property
     def spent_cents(self) -> int:
-        """Spent until the end of this month; what was spent before it is the rest, so that the two add up."""
-        return rounded(self.spent_nano)
+        """Spent until the end of this month: what was spent before it, and the programme's part of the total."""
+        return balance(self.spent_nano)
 
     # ---- proof -------------------------------------------------------------------------------------------------------
 

@@ -151,6 +151,7 @@ _OWN = (
 _BOOKED = f"{_OWN} AND booked_month = {{month:Date}}"
 _OF_MONTH = f"{_BOOKED} AND period_start >= {{month:DateTime('UTC')}}"
 _AMOUNTS = "sum(cost), sum(subsidy), sum(charge)"
+_AMOUNTS_IN_MONTH = ", ".join(f"sumIf({one}, booked_month = {{month:Date}})" for one in ("cost", "subsidy", "charge"))
 _USAGE = (
     "sum(gpu_seconds), sum(counter_seconds), sum(integrated_seconds), sum(bridged_seconds), sum(energy_j), "
     "sum(prompt_tokens), sum(cached_tokens), sum(generation_tokens)"
@@ -174,13 +175,14 @@ ORDER BY max(recorded_at), kind, reason
 """  # noqa: S608  (joined from constants)
 _SPENT = f"""
 SELECT sumIf(subsidy, booked_month < {{month:Date}}), sumIf(gpu_seconds, credited), sumIf(rgu_seconds, credited),
-       uniqExactIf(recorded_at, booked_month = {{month:Date}}), max(recorded_at), count()
+       uniqExactIf(recorded_at, booked_month = {{month:Date}} OR recorded_at >= {{month:DateTime('UTC')}}),
+       max(recorded_at), count()
 FROM (SELECT *, startsWith(rule, 'credits ') AS credited FROM charges WHERE {_OWN} AND booked_month <= {{month:Date}})
 """  # noqa: S608  (joined from constants)
 _SUPPORT = f"""
-SELECT agreement, max(recorded_at), {_AMOUNTS}
+SELECT agreement, max(recorded_at), sumIf(subsidy, booked_month < {{month:Date}}), {_AMOUNTS_IN_MONTH}
 FROM charges
-WHERE {_BOOKED.replace("= {agreement:String}", "IN {agreements:Array(String)}")}
+WHERE {_OWN.replace("= {agreement:String}", "IN {agreements:Array(String)}")} AND booked_month <= {{month:Date}}
 GROUP BY agreement
 """  # noqa: S608  (joined from constants)
 
@@ -230,8 +232,12 @@ def _support(month: Month, agreement: Agreement) -> tuple[list[Support], list[da
     if len(chain) == 1:
         return [], []
     rows = month.query(_SUPPORT, agreements=[one.id for one in chain])
-    amounts = {name: _amounts(sums) for name, _, *sums in rows}
-    return [Support(one, amounts.get(one.id, Amounts())) for one in chain], [_utc(newest) for _, newest, *_ in rows]
+    booked = {name: (_amounts(sums), decimal_to_nano(before)) for name, _, before, *sums in rows}
+    support = []
+    for one in chain:
+        amounts, before_nano = booked.get(one.id, (Amounts(), 0))
+        support.append(Support(one, amounts, before_nano + to_nano(one.spent_before)))
+    return support, [_utc(newest) for _, newest, *_ in rows]
 
 
 def _chain(known: Sequence[Agreement], agreement: Agreement) -> list[Agreement]:

@@ -1,5 +1,6 @@
 """Numbers, amounts and dates as English and French write them. Pure, from integers, never through a float."""
 
+import re
 from datetime import UTC, date, datetime
 from fractions import Fraction
 from typing import Literal
@@ -18,6 +19,11 @@ _MONTHS = {
            "novembre", "décembre"),
 }  # fmt: skip
 _SIGNS = {"CAD": "$", "USD": "$" + NBSP + "US", "EUR": "€", "GBP": "£"}
+
+
+def apostrophes(text: str) -> str:
+    """A text that a person typed, with ’ for the ' of a keyboard where it stands between letters."""
+    return re.sub(r"(?<=[^\W\d_])'(?=[^\W\d_])", "’", text)
 
 
 def number(value: int, language: Language, places: int = 0) -> str:

@@ -47,7 +47,9 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "cluster": ("Cluster", "Grappe"),
     "deployment": ("Deployment or workload", "Déploiement ou charge"),
     "model": ("Model", "Modèle"),
+    "job": ("job {job}", "tâche {job}"),
     "sku": ("Device", "Appareil"),
+    "no_device": ("no device metered", "aucun appareil mesuré"),
     "line_rule": ("Rule", "Règle"),
     "price": ("Price", "Prix"),
     "prompt": ("prompt tokens", "jetons d’entrée"),
@@ -63,10 +65,12 @@ _TEXTS: dict[str, tuple[str, str]] = {
     ),
     "no_usage": ("No usage of this month is booked.", "Aucune utilisation de ce mois n’est inscrite."),
     "cents": (
-        "Each line is shown to the cent so that the lines add up to the total, which is the exact sum, rounded once. "
-        "Cost and programme’s part are rounded; the recipient’s part is their difference.",
-        "Chaque ligne est au cent près, de sorte que les lignes font le total, qui est la somme exacte, arrondie une "
-        "fois. Le coût et la part du programme sont arrondis{colon} la part du bénéficiaire est leur différence.",
+        "Amounts are shown to the cent such that lines add up to totals, both parts to the cost, and month after month "
+        "to what was spent: the programme’s total is what was spent until the end of this month less what was spent "
+        "before it, each to the cent. The exact totals stand under “How to verify”.",
+        "Les montants sont au cent près, de sorte que les lignes font les totaux, les deux parts le coût, et les mois "
+        "ce qui est dépensé{colon} le total du programme est ce qui est dépensé à la fin de ce mois, moins ce qui "
+        "l’était avant, chacun au cent près. Les totaux exacts sont sous «{nbsp}Comment vérifier{nbsp}».",
     ),
     "corrections": ("Corrections of earlier months", "Corrections de mois antérieurs"),
     "corrections_text": (
@@ -143,8 +147,8 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "Exacts{colon} coût {cost}, programme {subsidy}, bénéficiaire {charge}.",
     ),
     "edition_text": (
-        "Two statements with the same number and edition show the same amounts.",
-        "Deux relevés de mêmes numéro et édition montrent les mêmes montants.",
+        "Two statements with the same number and edition rest on the same entries of this agreement.",
+        "Deux relevés de mêmes numéro et édition reposent sur les mêmes inscriptions de cette entente.",
     ),
     "page": ("page {page} of {pages}", "page {page} sur {pages}"),
 }

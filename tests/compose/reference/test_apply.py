@@ -127,9 +127,9 @@ def test_what_is_still_needed_is_not_withdrawn(book: Any) -> None:
         'deployment/chat of the book: no agreement has the id "acme"; did you mean "acme-more"?',
         'agreement/acme-more of the book: no agreement has the id "acme"; did you mean "acme-more"?',
     ]
-    (pool, rate) = complaints(book, withdrawn=("fx_rate/GBP/CAD@2026-01-01",))
+    (rate, pool) = complaints(book, withdrawn=("fx_rate/GBP/CAD@2026-01-01",))
     assert rate.startswith('price/oak-any of the book: price "oak-any" is in GBP')
-    assert pool.startswith('price/fir-h100 of the book: price "fir-h100" is in CAD and pool "ca-gb" counts in GBP')
+    assert pool.startswith('pool/ca-gb of the book: pool "ca-gb" counts in GBP and programme "fund" in CAD')
     weights = [f"rgu/NVIDIA H100*{slice_}@2026-04-01" for slice_ in ("", "/3g.40gb")]
     (credits_,) = complaints(book, withdrawn=tuple(weights))
     assert credits_.startswith('agreement/lab of the book: agreement "lab" counts RGU-hours')

@@ -43,7 +43,7 @@ def test_a_changed_row_replaces_its_predecessor(clickhouse: Any) -> None:
     assert store(clickhouse.client, Config.model_validate(changed)).written == 1
     assert rows(clickhouse, "SELECT id, pue FROM clusters FINAL ORDER BY id") == [
         ("fir", Decimal("1.2")),
-        ("oak", Decimal("1.0")),
+        ("oak", None),
     ]
     assert rows(clickhouse, "SELECT id FROM deployments FINAL ORDER BY id") == [("chat",), ("pool",)]
 

@@ -160,6 +160,7 @@ def test_types_of_parquet_are_checked(tmp_path: Path) -> None:
 def test_a_file_that_is_none_is_a_mistake(tmp_path: Path) -> None:
     """One sentence, not a traceback."""
     (tmp_path / "x.parquet").write_bytes(b"nothing")
-    for name in ("x.parquet", "missing.csv"):
+    (tmp_path / "x.json").write_bytes(b"nothing")
+    for name in ("x.parquet", "missing.csv", "x.json"):
         with pytest.raises(Mistake, match="cannot be read"):
             check(tmp_path / name)

@@ -18,8 +18,10 @@ from compose.finance.focus.columns import COST_AND_USAGE
 from compose.finance.focus.commands import group
 from compose.finance.focus.conformance import check
 from compose.finance.focus.export import Format, export
+from compose.finance.focus.rows import Booked
 from compose.options import Mistake
 from compose.reference.history import record
+from schemas.config import Config
 from schemas.money import split
 from tests.conftest import ClickHouse
 from tests.finance.focus import month
@@ -201,6 +203,33 @@ def test_corrections_are_of_their_hour_and_in_the_open_month(book: ClickHouse, t
     assert _sum(corrections, "BilledCost") == Fraction(Decimal("0.1")) - Fraction(Decimal("1.000000001"))
 
 
+def test_a_credit_says_in_words_what_the_programme_pays(clickhouse: ClickHouse, tmp_path: Path) -> None:
+    """Of each rule, and where another agreement pays first; the rule as it is called stays in its own column."""
+    remainder = {"kind": "cost_share", "share": "1/2", "of": "remainder"}
+    terms = month.config().model_dump()
+    terms["agreement"].append(terms["agreement"][3] | {"id": "acme-rest", "after": "acme-top", "rule": remainder})
+    said = {
+        ("acme", "cost_share 1/2"): "1/2 of the cost",
+        ("acme", "cost_share 1"): "all of the cost",
+        ("acme", "token_price"): "what exceeds the recipient's price of tokens",
+        ("acme", "credits gpu_hours"): "all of the cost, out of credits",
+        ("acme", "a rule of later"): "a rule of later",
+        ("acme-top", "after acme, cost_share 2/3"): "2/3 of the cost, after acme",
+        ("acme-top", "after acme, credits amount"): "all of the remainder, out of credits, after acme",
+        ("acme-rest", "after acme, cost_share 1/2"): "1/2 of the remainder, after acme",
+        ("acme-rest", "after acme, cost_share 1"): "all of the remainder, after acme",
+    }
+    month.insert(clickhouse.client, [month.entry(agreement, rule=rule) for agreement, rule in said])
+    booked = Booked(month.MONTH, month.LATER, Config.model_validate(terms))
+    rows = _rows(export(clickhouse.client, booked, "csv", tmp_path)[0].path)
+    found = {
+        (row["x_SubsidyAgreementId"], row["x_SubsidyRule"]): row["ChargeDescription"]
+        for row in rows
+        if row["ChargeCategory"] == "Credit"
+    }
+    assert found == {key: f"Support by AI Compute Fund: {words}" for key, words in said.items()}
+
+
 def test_numbers_are_plain(clickhouse: ClickHouse, tmp_path: Path) -> None:
     """Neither exponents nor separators, however small or large an amount is."""
     amounts = {"a": Decimal("0.000000001"), "b": Decimal("12345678901234567.000000001")}
@@ -277,6 +306,7 @@ def test_the_commands_export_and_check(book: ClickHouse, tmp_path: Path) -> None
     assert answer.exit_code == 0
     path = tmp_path / "focus-1.4-cost-and-usage-2026-10.csv"
     assert f"{len(_rows(path))} rows written to {path}" in answer.output
+    assert f"metadata written to {tmp_path / 'focus-1.4-metadata-2026-10.json'}" in answer.output
     files = [str(each) for each in sorted(tmp_path.iterdir())]
     assert run.invoke(group, ["focus-check", *files]).exit_code == 0
     path.write_text(path.read_text().replace(",Usage,", ",").replace('"CAD"', '"Dollars"', 1))

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
@@ -13,7 +14,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from compose.finance.statement.blocks import Table
+from compose.finance.statement.blocks import Column, Section, Table
 from compose.finance.statement.commands import group
 from compose.finance.statement.csv_ import as_csv
 from compose.finance.statement.document import document
@@ -25,8 +26,20 @@ from compose.finance.statement.reading import open_month, statement
 from compose.finance.statement.typography import Language
 from compose.options import Mistake
 from tests.conftest import ClickHouse
-from tests.finance.statement.book import ACME, Fields, close, described, entry, hour, observed, settle, terms, write
-from tests.finance.statement.pdftext import pages
+from tests.finance.statement.book import (
+    ACCESS_FUND,
+    ACME,
+    Fields,
+    close,
+    described,
+    entry,
+    hour,
+    observed,
+    settle,
+    terms,
+    write,
+)
+from tests.finance.statement.pdftext import pages, placed
 
 OCTOBER = date(2026, 10, 1)
 GOLDEN = Path(__file__).parent / "golden"
@@ -101,8 +114,9 @@ def test_every_format_and_language_shows_the_same_totals(small: ClickHouse) -> N
     costs = [Fraction("1234.567890123"), Fraction("98.765"), Fraction("0.005"), Fraction("-3.005")]
     subsidies = [Fraction("823.045260082"), Fraction("65.843333333"), Fraction("0.003333333"), Fraction("-2.003333333")]
     cost, subsidy = sum(costs), sum(subsidies)
-    expected = [Decimal(round(cost * 100)) / 100, Decimal(round(subsidy * 100)) / 100]
-    expected.append(expected[0] - expected[1])
+    assert subsidy == Fraction("886.888593415")  # on 1,200.005 that were spent before, shown as 1,200.01: 2,086.89
+    assert cost == Fraction("1330.332890123")
+    expected = [Decimal("1330.33"), Decimal("886.88"), Decimal("443.45")]
 
     found = read(small)
     rows = list(csv.DictReader(io.StringIO(as_csv(found))))
@@ -128,11 +142,56 @@ def test_every_format_and_language_shows_the_same_totals(small: ClickHouse) -> N
         assert all(value in drawn for value in figures)
 
 
+def test_a_line_without_a_device_says_so_and_a_job_is_called_one(clickhouse: ClickHouse) -> None:
+    """Tokens that no device served leave no hole where the device stands; a number alone would tell nobody what it is.
+
+    What is for machines keeps what the book says.
+    """
+    described(clickhouse.client, terms(), hour("2026-01-01T00"))
+    write(
+        clickhouse.client,
+        "charges",
+        entry("2026-10-01T00", 0, 0, sku="", gpu_model="", price_version="", prompt_tokens=7),
+        entry("2026-10-01T00", 3, 2, deployment="", model="", workload="41235080"),
+        entry("2026-10-01T00", 3, 2, deployment="", model="", workload="41235081_7"),
+        entry("2026-10-01T00", 3, 2, deployment="", model="", workload="acme-1/8-pod"),
+    )
+    found = read(clickhouse)
+    english, french = (markdown(document(found, language)) for language in LANGUAGES)
+    for text, device, job in ((english, "no device metered", "job"), (french, "aucun appareil mesuré", "tâche")):
+        assert f"| command-r-plus | fir | cohere/command-r-plus | {device} |" in text
+        assert f"| {job} 41235080 | fir |" in text
+        assert f"| {job} 41235081\\_7 | fir |" in text
+        assert "| acme-1/8-pod | fir |" in text
+    rows = list(csv.DictReader(io.StringIO(as_csv(found))))
+    assert [(row["workload"], row["sku"]) for row in rows[:3]] == [
+        ("41235080", "NVIDIA H100 80GB HBM3"),
+        ("41235081_7", "NVIDIA H100 80GB HBM3"),
+        ("acme-1/8-pod", "NVIDIA H100 80GB HBM3"),
+    ]
+    assert (rows[3]["deployment"], rows[3]["sku"]) == ("command-r-plus", "")
+
+
+def test_names_have_typographic_apostrophes(clickhouse: ClickHouse) -> None:
+    """Who types a name or a reason on a keyboard gets what the texts around it have; machines get what was typed."""
+    programme = {**ACCESS_FUND, "name": {"en": "Women's Fund", "fr": "Fonds d'accès"}}
+    config = terms({**ACME, "recipient": "Atelier d'Oka"}, programmes=(programme,))
+    described(clickhouse.client, config, hour("2026-01-01T00"))
+    late: Fields = {"kind": "adjustment", "reason": "prix d'août", "booked_month": OCTOBER}
+    write(clickhouse.client, "charges", entry("2026-09-01T00", 3, 2, "2026-10-02T00", **late))
+    words = document(read(clickhouse), "fr")
+    for text in (markdown(words), " ".join(" ".join(page) for page in pages(pdf(words)))):
+        assert all(name in text for name in ("Atelier d’Oka", "Fonds d’accès", "prix d’août"))
+        assert not re.search(r"\w'\w", text)
+    assert "Women’s Fund" in markdown(document(read(clickhouse), "en"))
+    assert json.loads(as_json(read(clickhouse), "fr"))["recipient"] == "Atelier d'Oka"
+
+
 def test_changes_are_shown_exactly(small: ClickHouse) -> None:
-    """Half a cent of late data is not shown as nothing, nor an adjustment as another amount than its line."""
+    """Half a cent of late data is not shown as nothing, nor an adjustment as another amount; points stand in a row."""
     text = markdown(document(read(small), "fr"))
-    assert "| 0,005 | 0,003333333 | 0,001666667 |" in text
-    assert "| −3,005 | −2,003333333 | −1,001666667 |" in text
+    assert "| 0,005000000 | 0,003333333 | 0,001666667 |" in text
+    assert "| −3,005000000 | −2,003333333 | −1,001666667 |" in text
 
 
 def test_lines_shown_add_up_and_cost_is_both_parts(small: ClickHouse) -> None:
@@ -206,6 +265,38 @@ def test_figures_are_never_broken(clickhouse: ClickHouse) -> None:
                 assert all(
                     cell in drawn for cell, column in zip(row, table.columns, strict=True) if column.figure and cell
                 )
+
+
+def test_a_title_stands_over_its_column(small: ClickHouse) -> None:
+    """Over figures with units it begins where the widest figure does."""
+    for language, usage, widest in (("en", "Usage", "1,234,567,890"), ("fr", "Utilisation", "1\xa0234\xa0567\xa0890")):
+        strings = placed(pdf(document(read(small), "fr" if language == "fr" else "en")))[0]
+        (title,) = (one.left for one in strings if one.text == usage and one.font == strings[2].font)
+        (figure,) = (one.left for one in strings if one.text == widest)
+        assert title == pytest.approx(figure, abs=1.5)
+
+
+_PROOF = (
+    "How to verify", "Exact", "The exact totals", "commonwatt sql", "commonwatt statement", "commonwatt check",
+    "Two statements with the same number",
+)  # fmt: skip
+
+
+def test_the_proof_stands_on_one_page_in_a_font_for_commands(clickhouse: ClickHouse) -> None:
+    """However long the tables before it are: from its title to its last sentence; commands look like commands."""
+    described(clickhouse.client, terms(), hour("2026-01-01T00"))
+    write(clickhouse.client, "charges", entry("2026-10-01T00", 1, 1))
+    made = document(read(clickhouse), "en")
+    proof = made.sections[-1]
+    counts = set()
+    for rows in range(0, 40, 3):
+        filler = Section("Filler", [Table([Column("a")], [[str(number)] for number in range(rows)])])
+        *others, page = placed(pdf(replace(made, sections=[filler, proof])))
+        counts.add(len(others))
+        begun = {begin: next(one.font for one in page if one.text.startswith(begin)) for begin in _PROOF}
+        assert len({begun[text] for text in ("commonwatt sql", "commonwatt statement", "commonwatt check")}) == 1
+        assert begun["commonwatt check"] != begun["Exact"] == begun["The exact totals"]
+    assert counts == {0, 1}
 
 
 def test_signs_that_the_font_lacks_are_shown_by_their_number(clickhouse: ClickHouse) -> None:

@@ -150,6 +150,37 @@ def test_what_was_spent_before_goes_on_from_month_to_month(book: ClickHouse) -> 
     assert october.cap_nano == 1_500_000 * 10**9
 
 
+def test_balances_to_the_cent_join_over_months(clickhouse: ClickHouse) -> None:
+    """What a month has as spent in total is what the next has as spent before, and lines lead from one to the other.
+
+    A third of a cent each month: rounded by itself, each would be nothing, and a cent would come from nowhere. The
+    statement of the agreement before it in the chain shows the same cents of it.
+    """
+    second = {**ACME, "id": "province", "after": "acme-ai", "match": [], "spent_before": "0.0017"}
+    described(clickhouse.client, terms(ACME, second), hour("2026-01-01T00"))
+    months = [date(2026, month, 1) for month in (6, 7, 8, 9, 10)]
+    for month in months:
+        for name in ("acme-ai", "province"):
+            third = Fraction("0.003333333")
+            write(clickhouse.client, "charges", entry(f"{month}T00", 0, third, agreement=name))
+            write(clickhouse.client, "charges", entry(f"{month}T01", 0, third / 3, agreement=name, cluster="rorqual"))
+    shown = {name: [read(clickhouse, name, month) for month in months] for name in ("acme-ai", "province")}
+    for name, statements in shown.items():
+        for one, following in zip(statements, [*statements[1:], None], strict=True):
+            content = json.loads(as_json(one, "en"))
+            spent = {key: Decimal(content["spent"][key]["shown"]) for key in ("before", "in_month", "total")}
+            assert spent["before"] + spent["in_month"] == spent["total"]
+            assert Decimal(content["total"]["subsidy"]["shown"]) == spent["in_month"]
+            assert sum(Decimal(line["subsidy"]["shown"]) for line in content["usage"]["lines"]) == spent["in_month"]
+            assert content["total"]["cost"]["shown"] == "0.00"
+            if following is not None:
+                assert json.loads(as_json(following, "en"))["spent"]["before"] == content["spent"]["total"]
+        assert {one.cents.subsidy for one in statements} == {0, 1}, name
+    for one, other in zip(shown["acme-ai"], shown["province"], strict=True):
+        assert [each.cents for each in one.support] == [one.cents, other.cents]
+        assert one.support == other.support
+
+
 def test_plan_is_that_of_the_end_of_the_month(book: ClickHouse) -> None:
     """Without points of its own, a straight line from the first to the last day of the agreement."""
     days = (date(2028, 3, 31) - date(2026, 1, 1)).days + 1
@@ -197,7 +228,8 @@ def test_agreements_that_support_the_same_usage_are_told(clickhouse: ClickHouse)
     for name in ("acme-ai", "province", "city"):
         chain = read(clickhouse, name).support
         assert [one.agreement.id for one in chain] == ["acme-ai", "province", "city"]
-        assert [one.cents for one in chain] == [Cents(900, 600), Cents(0, 150), Cents(0, 76)]
+        # The last: from 1,099.005, shown as 1,099.01, to 1,099.76.
+        assert [one.cents for one in chain] == [Cents(900, 600), Cents(0, 150), Cents(0, 75)]
         assert sum(one.amounts.charge_nano for one in chain) == 745_000_000
     assert read(clickhouse, "province").amounts == Amounts(0, 1_500_000_000, -1_500_000_000)
     assert read(clickhouse, "alone").support == []
@@ -308,19 +340,22 @@ def test_a_closed_month_stays_as_it_was_closed(book: ClickHouse) -> None:
 
 
 def test_editions_count_the_moments_of_recording(book: ClickHouse) -> None:
-    """Any entry that changes the figures makes another edition; entries of other months and agreements do not."""
+    """Any entry that changes a figure makes another edition, also one of what was spent before; no other one does."""
     write(book.client, "charges", entry("2026-10-01T00", 9, 6), entry("2026-10-01T00", 9, 6, deployment="two"))
     assert read(book).edition == 1
     write(
         book.client,
         "charges",
-        entry("2026-09-01T00", 9, 6, "2026-10-02T00"),
+        entry("2026-09-01T00", 9, 6),
+        entry("2026-11-01T00", 9, 6),
         entry("2026-10-01T00", 9, 6, "2026-10-02T00", agreement="other-ai"),
     )
     assert read(book).edition == 1
     write(book.client, "charges", entry("2026-10-01T00", 1, 1, "2026-10-03T00", kind="revision"))
     assert read(book).edition == 2
     assert read(book, until="2026-10-02T12").edition == 1
+    write(book.client, "charges", entry("2026-09-30T23", 1, 1, "2026-10-04T00", kind="revision"))
+    assert read(book).edition == 3
 
 
 def test_the_query_in_it_gives_its_totals(book: ClickHouse) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 from fractions import Fraction
 
 from compose.finance.statement import terms, words
-from compose.finance.statement.typography import cents, day, moment, number, percent, plain
+from compose.finance.statement.typography import apostrophes, cents, day, moment, number, percent, plain
 from compose.finance.statement.words import Words
 from schemas.config import Agreement, Programme
 from tests.finance.statement.book import ACCESS_FUND, ACME
@@ -34,6 +34,12 @@ def test_shares_and_dates() -> None:
     assert day(date(2026, 8, 1), "fr") == f"1er{NBSP}août{NBSP}2026"
     assert day(date(2026, 8, 1), "en") == f"1{NBSP}August{NBSP}2026"
     assert moment(datetime(2026, 2, 5, 7, 8, 9, tzinfo=UTC), "en") == f"5{NBSP}February{NBSP}2026, 07:08:09{NBSP}UTC"
+
+
+def test_apostrophes_of_a_keyboard() -> None:
+    """Between letters they become typographic; feet, inches and quotations stay."""
+    assert apostrophes("Fonds d'accès à l'IA d'Oka") == "Fonds d’accès à l’IA d’Oka"
+    assert apostrophes("'a' 5'2 d’a") == "'a' 5'2 d’a"
 
 
 def test_every_text_stands_in_both_languages() -> None:

@@ -168,7 +168,7 @@ def row_cost(facts: Facts, row: Row) -> tuple[int, str]:
     assert price.capex is not None
     assert price.lifetime_years is not None
     written_off = (price.capex - (price.residual_value or 0)) / (price.lifetime_years * Fraction(36525, 100) * 24)
-    kwh = Fraction(row["energy_j"]) / 3_600_000 * (cluster.pue if price.pue is None else price.pue)
+    kwh = Fraction(row["energy_j"]) / 3_600_000 * (price.pue or cluster.pue or 1)
     local = start.astimezone(ZoneInfo(cluster.timezone))
     amount = hours * (written_off + price.opex_per_gpu_hour) + kwh * _tariff(price, local)
     return round(amount * NANO), price.currency

@@ -201,7 +201,7 @@ def test_amounts_are_written_in_one_way(clickhouse: ClickHouse) -> None:
 )
 def test_runway_ends_with_the_agreement(rate_nano: int, shown: str) -> None:
     """900 is left, and 184 days (4,416 h) of the agreement: money that lasts longer is not told in days."""
-    rates = dict.fromkeys(burn_report.WINDOWS, rate_nano)
+    rates: burn_report.Rates = dict.fromkeys(burn_report.WINDOWS, rate_nano)
     burn = Burn(config().agreement[0], "CAD", JULY, 100 * UNIT, 1000 * UNIT, None, rates, None)
     console = Console(width=140, record=True, file=io.StringIO())
     console.print(burn_show.as_tables(Report(JULY, None, [burn], [])))

@@ -27,6 +27,7 @@ MONTH = date(2026, 8, 1)
 """A month of 31 days that is closed."""
 FIRMS = ("firm-000", "firm-123", "firm-250", "firm-377", "firm-499")
 HOURS = 3
+REPEATS = 3
 
 
 @dataclass(frozen=True)
@@ -93,13 +94,16 @@ def _statement(client: Client) -> Measured:
 
 def _focus(client: Client, folder: Path, format_: Format) -> Measured:
     """A month of everybody as a file."""
-    begin = time.perf_counter()
-    written = export(client, Booked(MONTH, datetime.now(UTC), book.config()), format_, folder / "focus")
-    rows = written[0].rows
-    per_second = rows / (time.perf_counter() - begin)
-    for file in written:
-        file.path.unlink()
-    return Measured(f"FOCUS export, {format_}", f"{rows:,} rows", f"{per_second:,.0f} rows/s", "200,000 rows/s")
+    per_second, rows = [], 0
+    for _ in range(REPEATS):
+        begin = time.perf_counter()
+        written = export(client, Booked(MONTH, datetime.now(UTC), book.config()), format_, folder / "focus")
+        rows = written[0].rows
+        per_second.append(rows / (time.perf_counter() - begin))
+        for file in written:
+            file.path.unlink()
+    result = f"{statistics.median(per_second):,.0f} rows/s"
+    return Measured(f"FOCUS export, {format_}", f"{rows:,} rows", result, "200,000 rows/s")
 
 
 def _clock(now: datetime) -> Callable[[], datetime]:

@@ -42,11 +42,21 @@ _IDENTITY = (
     "category", "programme", "agreement", "cluster", "deployment", "workload", "model", "sku", "rule",
     "price_version", "price_currency", "currency", "corrects", "why",
 )  # fmt: skip
+
+
+def _hash(*columns: str) -> str:
+    """128 bits that stand for the columns: two hashes of 64, which is much faster than one of 128."""
+    of = ", ".join(columns)
+    return (
+        f"reinterpretAsFixedString(bitOr(bitShiftLeft(toUInt128(cityHash64({of})), 64), toUInt128(farmHash64({of}))))"
+    )
+
+
 _ENTRIES = """
 SELECT *,
     toStartOfMonth(period_start) != booked AS corrects,
     if(corrects, reason, '') AS why,
-    sipHash128({identity}) AS line
+    {line} AS line
 FROM charges
 WHERE booked_month = booked AND recorded_at <= until AND period_start >= first AND period_start < end
 """
@@ -126,7 +136,7 @@ ORDER BY {identity}, usage DESC
 
 # ---- figures of a line and hour --------------------------------------------------------------------------------------
 
-FIGURES: Mapping[str, str] = {
+FIGURES: dict[str, str] = {
     "AllocatedMethodDetails": """if(corrects OR share_nano < 0, NULL, concat(
         '{"Elements":[{"AllocatedRatio":', toString(toDecimal64(share_nano, 9) / 1000000000),
         ',"UsageUnit":"Tokens","UsageQuantity":', toString(prompt_tokens + generation_tokens), '}]}'))""",
@@ -154,12 +164,10 @@ FIGURES: Mapping[str, str] = {
 }
 """Column -> what it is on the Usage row of a line in an hour."""
 
-CREDITS: Mapping[str, str] = {
-    "BilledCost": "-subsidy",
-    "PricingCurrencyEffectiveCost": "-subsidy",
-    "x_SubsidyRate": FIGURES["x_SubsidyRate"],
-}
-"""The same of the Credit row. The other figures are null there."""
+CREDITED = ("BilledCost", "PricingCurrencyEffectiveCost")
+"""Of the Credit row these are minus the subsidy, and its rate is that of the Usage row; it has no other figures."""
+RATE = "x_SubsidyRate"
+CREDIT = "credit"
 
 REPEATED: Mapping[str, str] = {
     "ContractedCost": "BilledCost",
@@ -191,7 +199,7 @@ HAVING used OR subsidy != 0
 # that add up to 1: what is left by rounding down goes to the largest remainders. The share is that of the cost, or of
 # the device time where nothing costs, or of the tokens where there is neither. On corrections it is not used.
 _UNDIVIDED = "SELECT *, toInt64(-1) AS share_nano FROM ({lines})"
-_ORIGIN = "sipHash128(cluster, deployment, sku, price_version, corrects)"
+_ORIGIN = _hash("cluster", "deployment", "sku", "price_version", "corrects")
 _SHARES = """
 SELECT * EXCEPT (weight, whole, share_down, place),
     toInt64(share_down + (place <= 1000000000 - sum(share_down) OVER origin)) AS share_nano
@@ -256,7 +264,7 @@ _AS_TEXT: Mapping[Kind, str] = {
     "Decimal": "toString({})",
     "DateTime": "formatDateTime({}, '%Y-%m-%dT%H:%i:%SZ', 'UTC')",
 }
-_KINDS: Mapping[str, Kind] = {column.name: column.kind for column in COST_AND_USAGE}
+_KINDS: Mapping[str, Kind] = {column.name: column.kind for column in COST_AND_USAGE} | {CREDIT: "Decimal"}
 
 
 def hours(booked: Booked) -> str:
@@ -285,13 +293,13 @@ def identities(booked: Booked, first: datetime, end: datetime, *, as_text: bool)
         divided=_divided(config) or "0",
         columns=_terms(IDENTITIES, as_text),
         identity=", ".join(_IDENTITY),
-        entries=_ENTRIES.format(identity=", ".join(_IDENTITY)),
+        entries=_ENTRIES.format(line=_hash(*_IDENTITY)),
     )
 
 
 def figures(booked: Booked, first: datetime, end: datetime, *, as_text: bool) -> str:
-    """Query for the figures of these lines in each hour, in no order; those of the Credit row as `credit_<column>`."""
-    entries, divided = _ENTRIES.format(identity=", ".join(_IDENTITY)), _divided(booked.config)
+    """Query for the figures of these lines in each hour, in no order, and for CREDIT, the amount of the Credit row."""
+    entries, divided = _ENTRIES.format(line=_hash(*_IDENTITY)), _divided(booked.config)
     lines = _LINES.format(entries=entries, origin="toFixedString('', 16)", which=f"NOT {divided or 0}")
     lines = _UNDIVIDED.format(lines=lines)
     if divided:
@@ -299,15 +307,15 @@ def figures(booked: Booked, first: datetime, end: datetime, *, as_text: bool) ->
         lines += f" UNION ALL {_SHARES.format(lines=shared)}"
     return _FIGURES.format(
         scope=_scope(booked, first, end),
-        columns=f"{_terms(FIGURES, as_text)}, {_terms(CREDITS, as_text, 'credit_')}",
+        columns=_terms(FIGURES | {CREDIT: "-subsidy"}, as_text),
         lines=lines,
         coverage=_COVERAGE,
     )
 
 
-def _terms(terms: Mapping[str, str], as_text: bool, prefix: str = "") -> str:
+def _terms(terms: Mapping[str, str], as_text: bool) -> str:
     forms = _AS_TEXT if as_text else _AS_VALUE
-    return ", ".join(f"{forms.get(_KINDS[name], '{}').format(term)} AS {prefix}{name}" for name, term in terms.items())
+    return ", ".join(f"{forms.get(_KINDS[name], '{}').format(term)} AS {name}" for name, term in terms.items())
 
 
 def _scope(booked: Booked, first: datetime | None = None, end: datetime | None = None) -> str:

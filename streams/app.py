@@ -1,7 +1,10 @@
 """The Faust application: its settings, each for a reason that was checked, and its topics."""
 
 import logging
+import os
+import tempfile
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import faust
@@ -24,6 +27,8 @@ def create_app(kafka: str, *, group: str = GROUP) -> faust.App:
     return faust.App(
         group,
         broker=kafka,
+        # Faust makes a folder for tables, which there are none of; by default it is where `demo` keeps its data.
+        datadir=Path(tempfile.gettempdir()) / f"commonwatt-faust-{os.getuid()}",
         key_serializer="raw",
         value_serializer="raw",
         processing_guarantee="at_least_once",

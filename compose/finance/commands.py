@@ -110,7 +110,7 @@ def rerate(
                 raise typer.Exit(1)
         lease.hold()
         outcome = rerate.rerate(client, start, end, reason, lease=lease)
-    console.print(f"{outcome.hours} hours priced, {outcome.entries} entries written.")
+    console.print(f"hours priced: {outcome.hours}, entries written: {outcome.entries}.")
 
 
 @pricing.command(epilog="Example: commonwatt whatif cheaper-power.toml --from 2026-10-01 --to 2026-10-31")

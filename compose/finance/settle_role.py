@@ -94,10 +94,10 @@ def in_words(outcome: Outcome) -> str:
         return "nothing was due"
     parts = []
     if outcome.hours:
-        parts.append(f"{outcome.hours} hours priced, {outcome.entries} entries written")
+        parts.append(f"hours priced: {outcome.hours}, entries written: {outcome.entries}")
     if outcome.late:
-        parts.append(f"{len(outcome.late)} of them final already, changed by late data")
+        parts.append(f"final ones among them, changed by late data: {len(outcome.late)}")
     if outcome.finalised:
-        parts.append(f"{outcome.finalised} hours became final")
+        parts.append(f"hours that became final: {outcome.finalised}")
     parts += [f"{month:%Y-%m} closed" for month in outcome.closed]
     return ", ".join(parts)

@@ -83,7 +83,7 @@ def priced(
         for name, change in _used(found).items():
             moved[name] = _plus(change, moved.get(name))
         if beyond and last >= end:
-            for hour, settled, name in _affected(journal, end - HOUR, moved, reference, written=written):
+            for hour, settled, name in _affected(journal, end - HOUR, moved, references, written=written):
                 if hour not in waiting:
                     reason = part[start].reason.partition(_MOVES)[0]
                     waiting[hour] = Due(settled.reference_at, f"{reason}{_MOVES}{name}")
@@ -127,11 +127,20 @@ def _zeros(names: Mapping[str, Balance]) -> dict[str, Balance]:
 
 
 def _affected(
-    journal: Journal, after: datetime, moved: Mapping[str, Balance], reference: Reference, *, written: bool
+    journal: Journal, after: datetime, moved: Mapping[str, Balance], references: References, *, written: bool
 ) -> list[tuple[datetime, Settlement, str]]:
-    """The next hour of each agreement in which its limit now falls elsewhere, or fell before."""
-    limits = {name: _limits(agreement) for name in moved if (agreement := reference.agreement(name)) is not None}
-    shifted = [name for name, limit in limits.items() if any(moved[name]) and limit != (_NEVER,) * len(limit)]
+    """The next hour of each agreement in which its limit now falls elsewhere, or fell before.
+
+    The limits of an hour are those of the reference data that it is priced with, which may not be those that moved it.
+    """
+    settled = journal.settlements(after + HOUR)
+    limits = {
+        (moment, name): _limits(agreement)
+        for moment in {settlement.reference_at for settlement in settled.values()}
+        for name, change in moved.items()
+        if any(change) and (agreement := references(moment).agreement(name)) is not None
+    }
+    shifted = sorted({name for (_, name), limit in limits.items() if min(limit) < _NEVER})
     if not shifted:
         return []
     recorded = journal.balances(after + HOUR)
@@ -140,12 +149,10 @@ def _affected(
     for name, hour, used in journal.usage_after(after, shifted):
         begin, end = reached[name], _plus(reached[name], used)
         reached[name] = end
-        if name not in found and _is_moved(begin, end, moved[name], limits[name], written=written):
+        limit = limits.get((settled[hour].reference_at, name)) if hour in settled else None
+        if name not in found and limit and _is_moved(begin, end, moved[name], limit, written=written):
             found[name] = hour
-    if not found:
-        return []
-    known = journal.settlements(min(found.values()), max(found.values()) + HOUR)
-    return [(hour, known[hour], name) for name, hour in found.items()]
+    return [(hour, settled[hour], name) for name, hour in found.items()]
 
 
 def _is_moved(begin: Balance, end: Balance, moved: Balance, limits: tuple[int, ...], *, written: bool) -> bool:

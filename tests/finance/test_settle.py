@@ -126,6 +126,24 @@ def test_a_cap_reached_later_pays_later_hours(book: ClickHouse) -> None:
     assert effect.after == [900_000_000, 600_000_000, 300_000_000]
 
 
+def test_later_hours_keep_their_own_cap(book: ClickHouse) -> None:
+    """Two hours are priced again under a lower cap: the third, whose own is higher, is paid what is left of that."""
+    client = book.client
+    for hour in range(1, 3):
+        use(client, MONTH + hour * HOUR, "acme")
+    settle(client, at(MONTH + 24 * HOUR))
+    assert rows(book, SUBSIDY_BY_HOUR) == [(0, Decimal("0.4")), (1, Decimal("0.4")), (2, Decimal("0.2"))]
+    lower = config().model_dump()
+    lower["agreement"][0]["cap"] = "0.5"
+    record(client, type(config()).model_validate(lower), source="test")
+    rerate.rerate(client, MONTH, MONTH + 2 * HOUR, "a lower cap", at(MONTH + 25 * HOUR))
+    assert rows(book, SUBSIDY_BY_HOUR) == [(0, Decimal("0.4")), (1, Decimal("0.1")), (2, Decimal("0.4"))]
+    assert [part.differences for part in rerate.what_if(client, MONTH, MONTH + 3 * HOUR, lambda known: known)] == [
+        {},
+        {},
+    ]
+
+
 def test_a_month_closes_and_what_it_still_owes_is_booked_in_the_open_one(book: ClickHouse) -> None:
     """Five days after its end. An adjustment names the hour that it corrects; the closed month stays as it was."""
     client = book.client

@@ -108,6 +108,8 @@ class _Runner:
 
     def migration(self, migration: Migration, done: int | None) -> None:
         statements = migration.statements
+        if done is None:
+            self._record(migration, 0, len(statements))
         for number in range(done or 0, len(statements)):
             try:
                 self.statement(statements[number].decode())

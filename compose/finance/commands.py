@@ -60,6 +60,7 @@ def settle(
     from compose.finance.settle import LOOKED_BACK
     from compose.finance.settle import settle as run
     from compose.metrics import served
+    from compose.rollup import roll_up
 
     settings = load(config) if config else None
     if every is not None:
@@ -71,6 +72,7 @@ def settle(
     with book(data, settings, url=clickhouse, user=user) as client, held(client) as lease:
         look_back = None if everything else LOOKED_BACK
         outcome = run(client, look_back=look_back, running=running, lease=lease)
+        outcome.rolled_up = roll_up(client, lease)
         forecast.write(client)
     console.print(settle_role.in_words(outcome), soft_wrap=True)
 
@@ -93,6 +95,7 @@ def rerate(
     from compose.access import book
     from compose.finance import effects, rerate
     from compose.finance.lease import held
+    from compose.rollup import roll_up
 
     start, end = _span(from_, to)
     if not reason.strip():
@@ -110,6 +113,7 @@ def rerate(
                 raise typer.Exit(1)
         lease.hold()
         outcome = rerate.rerate(client, start, end, reason, lease=lease)
+        roll_up(client, lease)
     console.print(f"hours priced: {outcome.hours}, entries written: {outcome.entries}.")
 
 

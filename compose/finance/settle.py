@@ -53,10 +53,12 @@ class Outcome:
     finalised: int = 0
     closed: list[date] = field(default_factory=list)
     """Months."""
+    rolled_up: int = 0
+    """Hours of which the roll-ups were written."""
 
     @property
     def did_nothing(self) -> bool:
-        return not (self.hours or self.finalised or self.closed)
+        return not (self.hours or self.finalised or self.closed or self.rolled_up)
 
 
 def settle(

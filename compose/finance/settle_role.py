@@ -1,4 +1,7 @@
-"""`commonwatt settle --every`: settles again and again, and forecasts once an hour. Its state goes to Prometheus."""
+"""`commonwatt settle --every`: settles and rolls up again and again, and forecasts once an hour.
+
+Its state goes to Prometheus.
+"""
 
 import asyncio
 import contextlib
@@ -15,6 +18,7 @@ from compose.finance import forecast
 from compose.finance.lease import Busy, held
 from compose.finance.settle import LOOKED_BACK, Clock, Outcome, settle, utc_now
 from compose.reference.history import NoReference
+from compose.rollup import roll_up
 from streams.reference import UnknownReference
 
 log = logging.getLogger(__name__)
@@ -28,6 +32,7 @@ EVERYTHING = timedelta(days=1)
 
 PRICED = Counter("commonwatt_settle_priced_total", "Hours that were priced, again or for the first time.")
 ENTRIES = Counter("commonwatt_settle_entries_total", "Entries that were written into charges.")
+ROLLED_UP = Counter("commonwatt_settle_rolled_up_total", "Hours of which the roll-ups were written.")
 LATE = Counter("commonwatt_settle_late_total", "Final hours that changed because of late data.")
 SECONDS = Gauge("commonwatt_settle_seconds", "How long the last pass took.")
 LAST_SUCCESS = Gauge("commonwatt_settle_last_success_timestamp_seconds", "When a pass last came to its end, unix time.")
@@ -53,6 +58,7 @@ class Settler:
         look_back = None if everything else LOOKED_BACK if deep else timedelta(0)
         with held(self._client) as lease:
             outcome = settle(self._client, self._clock, look_back=look_back, lease=lease)
+            outcome.rolled_up = roll_up(self._client, lease)
             self._everything_at = now if everything else self._everything_at
             if deep or outcome.hours:
                 forecast.write(self._client)
@@ -81,6 +87,7 @@ def show(outcome: Outcome, seconds: float) -> None:
     """A pass in the log and as metrics."""
     PRICED.inc(outcome.hours)
     ENTRIES.inc(outcome.entries)
+    ROLLED_UP.inc(outcome.rolled_up)
     LATE.inc(len(outcome.late))
     SECONDS.set(seconds)
     LAST_SUCCESS.set(time.time())
@@ -100,4 +107,6 @@ def in_words(outcome: Outcome) -> str:
     if outcome.finalised:
         parts.append(f"hours that became final: {outcome.finalised}")
     parts += [f"{month:%Y-%m} closed" for month in outcome.closed]
+    if outcome.rolled_up:
+        parts.append(f"hours rolled up: {outcome.rolled_up}")
     return ", ".join(parts)

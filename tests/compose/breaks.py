@@ -317,3 +317,33 @@ def adjustment_of_an_open_month(ledger: Ledger) -> None:
 @breaks("charges cost what the tally says", cluster="oak", agreement="firm-b", charged_cost=Decimal("0.125"))
 def charge_at_another_price(ledger: Ledger) -> None:
     ledger.charges[4] |= {"cost": Decimal("0.125"), "charge": Decimal("0.029")}
+
+
+@breaks("roll-ups cost what charges say", cluster="oak", agreement="firm-b", rolled_up_subsidy=Decimal("0.096000001"))
+def nano_that_no_charge_has(ledger: Ledger) -> None:
+    ledger.costs_hourly_store[4]["subsidy"] += Decimal("0.000000001")
+
+
+@breaks("roll-ups cost what charges say", cluster="fir", agreement="lab", rolled_up_gpu_seconds=Decimal(0))
+def line_that_was_not_rolled_up(ledger: Ledger) -> None:
+    del ledger.costs_hourly_store[1], ledger.costs_daily_store[1]
+
+
+@breaks("rolled up days are their hours", cluster="oak", agreement="firm-a", days_cost=Decimal("0.377"))
+def day_without_a_cent(ledger: Ledger) -> None:
+    ledger.costs_daily_store[3]["cost"] -= Decimal("0.001")
+
+
+@breaks("rolled up days are their hours", category="idle", days_capital_cost=Decimal(0))
+def day_that_forgot_what_its_cost_is_made_of(ledger: Ledger) -> None:
+    ledger.costs_daily_store[2]["capital_cost"] = Decimal(0)
+
+
+@breaks("roll-ups have every device", device_gpu_seconds=Decimal(720), fleet_gpu_seconds=Decimal(1080))
+def device_that_was_not_rolled_up(ledger: Ledger) -> None:
+    del ledger.gpu_usage_hourly_store[3]
+
+
+@breaks("roll-ups have every device", fleet_energy_j=Decimal(216_000))
+def cluster_that_the_fleet_lacks(ledger: Ledger) -> None:
+    del ledger.fleet_hourly_store[1]

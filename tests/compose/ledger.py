@@ -147,6 +147,11 @@ class Ledger:
     charges: list[Row] = field(default_factory=list)
     settlements: list[Row] = field(default_factory=list)
     billing_periods: list[Row] = field(default_factory=list)
+    costs_hourly_store: list[Row] = field(default_factory=list)
+    costs_daily_store: list[Row] = field(default_factory=list)
+    gpu_usage_hourly_store: list[Row] = field(default_factory=list)
+    fleet_hourly_store: list[Row] = field(default_factory=list)
+    rollups: list[Row] = field(default_factory=list)
 
     def insert(self, client: Client, tables: Iterable[str] | None = None) -> None:
         """Write everything, or these tables."""
@@ -199,6 +204,7 @@ def sound() -> Ledger:
     _observe(ledger)
     _set_aside(ledger)
     _settle(ledger)
+    _roll_up(ledger)
     for agreement, before, subsidy in (("acme", "10", "0.04"), ("lab", "0", "0.025714286"), ("firm-a", "0", "0.048")):
         spent = Decimal(before) + MINUTES * Decimal(subsidy)
         ledger.subsidy_burn_store.append(
@@ -248,6 +254,32 @@ def _settle(ledger: Ledger) -> None:
     )  # fmt: skip
     before = (START.date().replace(day=1) - timedelta(days=1)).replace(day=1)
     ledger.billing_periods.append({"month": before, "status": "closed", "recorded_at": START, "reason": "over"})
+
+
+def _roll_up(ledger: Ledger) -> None:
+    """The hour as it was rolled up, and its day, which is over since an hour of the next one is rolled up."""
+    for row in ledger.charges:
+        key = {name: row[name] for name in ("cluster", "model", "agreement", "programme", "category", "currency")}
+        sums = {
+            name: row[name]
+            for name in ("gpu_seconds", "busy_seconds", "energy_j", "prompt_tokens", "cached_tokens",
+                         "generation_tokens", "cost", "subsidy", "charge")
+        }  # fmt: skip
+        parts = {"capital_cost": row["cost"]}
+        ledger.costs_hourly_store.append({"period_start": START, **key, **sums, **parts, "revision": 1})
+        ledger.costs_daily_store.append({"day": START.date(), **key, **sums, **parts, "version": 1})
+    held = {"currency": "CAD", "gpu_model": H100, "revision": 1, "period_start": START}
+    for cluster, device, part, gpu_seconds, energy_j in (
+        ("fir", "GPU-0", "", "360", 108_000), ("fir", "GPU-1", "1", "154.285714284", 42_000),
+        ("fir", "GPU-1", "unallocated", "205.714285716", 66_000), ("oak", "GPU-2", "", "360", 108_000),
+    ):  # fmt: skip
+        amounts = {"gpu_seconds": Decimal(gpu_seconds), "energy_j": Decimal(energy_j)}
+        ledger.gpu_usage_hourly_store.append({**held, "cluster": cluster, "device": device, "slice": part, **amounts})
+    for cluster, devices, energy_j in (("fir", 2, 216_000), ("oak", 1, 108_000)):
+        amounts = {"gpu_seconds": Decimal(360 * devices), "energy_j": Decimal(energy_j)}
+        ledger.fleet_hourly_store.append({**held, "cluster": cluster, "devices": devices, **amounts})
+    tomorrow = START.replace(hour=0, minute=0, second=0) + timedelta(days=1)
+    ledger.rollups += [{"period_start": hour, "revision": 1, "recorded_at": START} for hour in (START, tomorrow)]
 
 
 def _set_aside(ledger: Ledger) -> None:

@@ -90,6 +90,9 @@ def test_a_sound_book_passes(clickhouse: Any) -> None:
         "charged and subsidised make the cost of charges": 5,
         "charges are made of the whole ledger": 2,
         "charges cost what the tally says": 5,
+        "roll-ups cost what charges say": 5,
+        "rolled up days are their hours": 5,
+        "roll-ups have every device": 1,
         "closed months stay closed": 5,
         "no agreement is paid more than its cap": 4,
     }

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from clickhouse_connect.driver.client import Client
 
+import compose.migrate
 from compose import client
 from compose.clickhouse.sql import split
 from compose.migrate import CannotMigrate, Migration, migrate, shipped
@@ -88,3 +89,49 @@ def test_a_run_that_was_cut_off_is_continued(empty: Client) -> None:
         database="trial",
     )
     assert migrate(empty, "trial", [broken, SECOND]) == ["0002_second"]
+
+
+def test_a_statement_that_failed_is_not_taken_for_done(empty: Client) -> None:
+    """A table that is missing is missing in the second run as well: the run says so again, and records nothing."""
+    broken = Migration("0001_first", FIRST.text + b"INSERT INTO nowhere VALUES (1);")
+    for _ in range(2):
+        with pytest.raises(CannotMigrate, match=r"Statement 3 of the migration 0001_first fails: .*nowhere"):
+            migrate(empty, "trial", [broken])
+
+
+class Killed(Exception):
+    """The run ends between a statement and its record."""
+
+
+def test_roll_ups_come_through_a_cut_at_every_statement(empty: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The migration that writes a table anew under another key loses no row of it, cut off after each statement."""
+    wanted = [migration for migration in shipped() if migration.name <= "0009_rollups"]
+    rollups = wanted[-1]
+    migrate(empty, "trial", wanted[:-1])
+    empty.command(
+        "INSERT INTO trial.subsidy_burn_store (minute, programme, agreement, ts, spent, currency) "
+        "SELECT toDateTime(60 * number), 'fund', concat('a', toString(number % 3)), toDateTime(60 * number), number, "
+        "'CAD' FROM numbers(9)"
+    )
+    query = "SELECT minute, agreement, spent FROM trial.subsidy_burn_store FINAL ORDER BY ALL"
+    before = rows(empty, query)
+    recorded = compose.migrate._Runner._record
+    cut: set[int] = set()
+
+    def record(self: compose.migrate._Runner, migration: Migration, done: int, statements: int) -> None:
+        if done and done not in cut:
+            cut.add(done)
+            raise Killed
+        recorded(self, migration, done, statements)
+
+    monkeypatch.setattr(compose.migrate._Runner, "_record", record)
+    for _ in rollups.statements:
+        with pytest.raises(Killed):
+            migrate(empty, "trial", wanted)
+    assert migrate(empty, "trial", wanted) == [rollups.name]
+    assert len(before) == 9
+    assert rows(empty, query) == before
+    ((key,),) = rows(
+        empty, "SELECT sorting_key FROM system.tables WHERE database = 'trial' AND name = 'subsidy_burn_store'"
+    )
+    assert key == "minute, agreement"

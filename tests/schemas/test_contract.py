@@ -38,12 +38,12 @@ UNIT = re.compile(
 )
 COUNTS = {
     "samples", "resets", "requests", "requests_end", "version", "bytes", "rows", "statements", "done", "revision",
-    "entries", "tokens", "devices", "days", "seconds",
+    "entries", "tokens", "devices", "days", "seconds", "gone",
 }  # fmt: skip
 MONEY = {
     "cost", "usage_cost", "subsidy", "charge", "spent", "accrued", "cap", "budget", "capex", "spent_before",
     "planned", "price_cost", "residual_value", "settled_subsidy", "live_subsidy", "remaining", "mean_per_day",
-    "spent_at_end",
+    "spent_at_end", "energy_cost", "operation_cost", "capital_cost", "contract_cost", "idle_held_cost",
 }  # fmt: skip
 RATIOS = {"busy", "sm_active", "pue", "rate", "used_share", "weight"}
 OTHERS = {

@@ -12,6 +12,7 @@ from compose.broker import BrokerError, servers
 from schemas.topics import (
     AUDITS,
     BURN,
+    HEARD,
     PARTITIONS,
     TELEMETRY_GPU,
     TELEMETRY_TOKENS,
@@ -22,7 +23,7 @@ from schemas.topics import (
 from streams.app import GROUP
 
 # In the order of the data: a stage is caught up only once everything before it is.
-STAGES = (TELEMETRY_GPU, TELEMETRY_TOKENS, USAGE_GPU, USAGE_TOKENS, UNIT_COSTS, BURN, AUDITS)
+STAGES = (TELEMETRY_GPU, TELEMETRY_TOKENS, USAGE_GPU, USAGE_TOKENS, HEARD, UNIT_COSTS, BURN, AUDITS)
 
 
 @dataclass(slots=True)

@@ -32,12 +32,15 @@ EXAMPLES = {
     "match": '{ namespace = "llm", pod = "command-r-*" }',
     "model": '"cohere/command-r-plus"',
     "on": "2026-12-31",
+    "password_env": '"COMMONWATT_FINANCE_PASSWORD"',
     "programme": '"access-fund"',
     "quote": '"CAD"',
     "rate": '"1.3642"',
     "recipient": '"Acme AI Inc."',
     "region": '"CA-BC"',
+    "role": '"finance"',
     "rule": '{ kind = "cost_share", share = "2/3" }',
+    "secret_env": '"COMMONWATT_OPS_SECRET"',
     "share": '"2/3"',
     "spent": '"250000"',
     "starts": "2026-01-01",
@@ -112,7 +115,7 @@ def _translate(detail: ErrorDetails, model: type[Section], value: object, start:
     error = context.get("error")
     match kind:
         case "value_error" if isinstance(error, MistakeAt):
-            return Mistake((*path, error.key), str(error))
+            return Mistake((*path, *error.path), str(error))
         case "value_error":
             glue = " " if str(error).startswith(("has ", "is ")) else ": "
             return Mistake(path, f"{key}{glue}{error}")

@@ -17,6 +17,7 @@ from schemas.config import (
     Pool,
     Price,
     Programme,
+    Reader,
     Rgu,
     Section,
     Target,
@@ -102,6 +103,7 @@ def broken_rules(declared: Declared) -> list[Mistake]:
         *_rates(declared),
         *_weights(declared),
         *_carbon(declared),
+        *_readers(declared),
     ]
 
 
@@ -294,6 +296,13 @@ def _carbon(declared: Declared) -> Iterator[Mistake]:
             text = f"emissions of {entry.table.region} on {entry.table.effective_from} are given above; take one out"
             yield Mistake((*entry.path, "effective_from"), text)
         seen.add(key)
+
+
+def _readers(declared: Declared) -> Iterator[Mistake]:
+    for entry in declared.of(Reader):
+        for section, names in (("cluster", entry.table.clusters), ("programme", entry.table.programmes)):
+            for index, name in enumerate(names):
+                yield from declared.unknown(section, name, (*entry.path, f"{section}s", index))
 
 
 def _rates(declared: Declared) -> Iterator[Mistake]:

@@ -113,6 +113,20 @@ def _no_password(text: str) -> str:
     return text
 
 
+def _no_credentials(text: str) -> str:
+    if urlsplit(text).username is not None:
+        raise ValueError(
+            "a password does not belong in this file; take it out and name the environment variable that holds it"
+        )
+    return text
+
+
+def _ends_with_path(text: str) -> str:
+    if urlsplit(text).query or urlsplit(text).fragment:
+        raise ValueError(f'"{text}" goes on after its path; write the address without "?" and "#"')
+    return text.rstrip("/")
+
+
 def _kafka_url(text: str) -> str:
     scheme, _, servers = text.partition("://")
     if scheme != "kafka" or not all(re.fullmatch(r"[^\s:/,]+:\d{1,5}", server) for server in servers.split(",")):
@@ -175,3 +189,12 @@ ServerUrl = Annotated[str, _url("https://clickhouse:8443"), AfterValidator(_no_p
 Names = Annotated[dict[Literal["en", "fr"], str], BeforeValidator(_names)]
 """A name in each language. One text in the file stands for both."""
 HttpUrl = Annotated[str, _url("http://fir-g001:9400/metrics")]
+BaseUrl = Annotated[
+    str, _url("https://alerts.example:9093"), AfterValidator(_no_credentials), AfterValidator(_ends_with_path)
+]
+"""Where a service begins; paths are added to it."""
+HookUrl = Annotated[str, _url("https://desk.example/commonwatt"), AfterValidator(_no_credentials)]
+EnvName = Annotated[
+    str, _written_as(r"[A-Za-z_][A-Za-z0-9_]{0,99}", "the name of a variable, such as COMMONWATT_OPS_SECRET")
+]
+"""Name of an environment variable: what is secret does not stand in the file."""

@@ -1,8 +1,8 @@
 """Economics of a minute: what `unit_cost`, `burn` and `alerts` publish. Amounts are nano-units (see schemas.money)."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Any
 
-from schemas.usage import DeviceCondition
+from pydantic import BaseModel, ConfigDict
 
 
 class _Message(BaseModel):
@@ -42,8 +42,8 @@ class UnitCosts(_Message):
     """First moment of the minute that is covered by usage."""
     ts_end_ms: int
     lines: list[UnitCost]
-    conditions: dict[str, list[DeviceCondition]] = {}
-    """Devices that need a look, per shard that reported in this minute."""
+    conditions: dict[str, Any] = {}
+    """Not read. Workers of earlier versions wrote it, and their messages may still be there."""
 
 
 class Burn(_Message):
@@ -76,10 +76,12 @@ class Burn(_Message):
 
 
 class Alert(_Message):
-    """One change of one alert: topic `alerts`, key = fingerprint."""
+    """One change of one alert: topic `alerts`, key = fingerprint. The newest replaces; the same one again says nothing
+    new, and whoever acts on alerts tells them apart by (fingerprint, starts_at_ms, state)."""
 
     fingerprint: str
     rule: str
+    """Id of the rule, see schemas.alert_rules."""
     severity: str
     """info, warning or critical."""
     subject: str
@@ -88,6 +90,17 @@ class Alert(_Message):
     value: float
     threshold: float
     summary: str
+    """What happened, in a sentence."""
+    summary_fr: str = ""
+    cluster: str = ""
+    """What it is about, as far as it is about one: for routing and for links."""
+    agreement: str = ""
+    model: str = ""
+    at_stake_nano_per_hour: int | None = None
+    """Money per hour that the matter concerns; null when it is not known."""
+    currency: str = ""
+    evidence: list[str] = []
+    """Devices, rows or figures at fault, the first of them."""
     ts_ms: int
     starts_at_ms: int
     ends_at_ms: int | None = None

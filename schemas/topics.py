@@ -11,6 +11,7 @@ TELEMETRY_GPU = "telemetry.gpu"
 TELEMETRY_TOKENS = "telemetry.tokens"
 USAGE_GPU = "usage.gpu"
 USAGE_TOKENS = "usage.tokens"
+HEARD = "usage.heard"
 UNIT_COSTS = "economics.unit-costs"
 BURN = "economics.burn"
 ALERTS = "alerts"
@@ -18,12 +19,13 @@ AUDITS = "audits"
 QUARANTINE = "quarantine"
 
 # Partitions per topic. telemetry.*: the scale-out unit. usage.*: the same count and key, so that the range assignor
-# hands both halves of a cluster to one worker. The rest is low volume, and burn needs every cluster in one place.
+# hands both halves of a cluster to one worker. The rest is low volume; burn and alerts need every cluster in one place.
 PARTITIONS = {
     TELEMETRY_GPU: 8,
     TELEMETRY_TOKENS: 8,
     USAGE_GPU: 8,
     USAGE_TOKENS: 8,
+    HEARD: 1,
     UNIT_COSTS: 1,
     BURN: 1,
     ALERTS: 1,

@@ -5,9 +5,11 @@ A totals message says what one shard's minute amounts to *so far*. It replaces t
 All quantities are exact integers: nanoseconds of a whole device, millijoules, nano-units of the currency, tokens.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.topics import Defect
 
 UnixMs = Annotated[int, Field(ge=0, lt=4_102_444_800_000)]
 """Unix ms before 2100, so that every store can hold it."""
@@ -32,18 +34,6 @@ class GpuGroup(_Message):
     cost_nano: int
 
 
-class DeviceCondition(_Message):
-    """A device that an operator should know of: the meter saw it, the alerts agent decides."""
-
-    kind: str
-    """`idle`, `xid` or `hot`."""
-    device: str
-    node: str
-    agreement: str
-    value: float
-    since_ms: int
-
-
 class GpuTotals(_Message):
     """One (shard, minute) of GPU usage: topic `usage.gpu`, key = cluster."""
 
@@ -57,7 +47,8 @@ class GpuTotals(_Message):
     ts_end_ms: UnixMs
     """Latest moment that the minute's rows reach."""
     groups: list[GpuGroup]
-    conditions: list[DeviceCondition] = []
+    conditions: list[Any] = []
+    """Not read. Workers of earlier versions wrote it, and their messages may still be there."""
 
 
 class TokenGroup(_Message):
@@ -85,3 +76,45 @@ class TokenTotals(_Message):
     """Counter time folded into the minute so far, ms: grows with every interval."""
     ts_end_ms: UnixMs
     groups: list[TokenGroup]
+
+
+class DeviceCondition(_Message):
+    """Devices of one node or agreement that an operator should know of: a meter saw them, the alerts agent decides."""
+
+    kind: str
+    """`idle` (value: seconds), `xid` (the code), `hot` (degrees Celsius) or `frozen` (an energy counter; seconds)."""
+    node: str
+    """Empty where they are one agreement's."""
+    agreement: str
+    devices: int
+    gpus: float
+    """The same in whole devices: a 3/7 slice is 3/7."""
+    value: float
+    """The worst."""
+    evidence: list[str]
+    """The worst few, each with its value."""
+
+
+class ShardHeard(_Message):
+    """One shard, as of its last message."""
+
+    shard: str
+    boot: str
+    """Run of the collector that sent it."""
+    since_ms: UnixMs
+    """When this meter began to hear the shard."""
+    heard_ms: UnixMs
+    """When it read the message, by the clock of its worker."""
+    ts_ms: UnixMs | None
+    """Latest sample of the message; null without samples."""
+    defects: list[Defect] = []
+    """What the collector said of its targets and its clock since the last time."""
+    conditions: list[DeviceCondition] | None = None
+    """All that hold; null where the message says nothing of devices."""
+
+
+class Heard(_Message):
+    """What a meter heard of a cluster in a batch of messages: topic `usage.heard`, key = cluster."""
+
+    cluster: str
+    shards: list[ShardHeard]

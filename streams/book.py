@@ -25,6 +25,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 from schemas.economics import Alert, Burn
 from schemas.usage import GpuGroup, GpuTotals, TokenGroup, TokenTotals
 from streams import metrics
+from streams.alert_rates import CostRow
 from streams.metering.tokens import COUNTERS
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ class Book:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._complained = 0.0
+        self._waiting: set[int] = set()
         self._given_up = threading.Event()
         self._retry = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_passes),
@@ -74,6 +76,11 @@ class Book:
     def give_up(self) -> None:
         """Wait no longer: calls that ClickHouse does not take fail from now on, those under way as well."""
         self._given_up.set()
+
+    @property
+    def waits(self) -> bool:
+        """Whether a call is waiting because ClickHouse did not take it."""
+        return bool(self._waiting)
 
     # ---- writing ---------------------------------------------------------------------------------------------------
 
@@ -312,18 +319,83 @@ class Book:
         )
 
     def open_alerts(self) -> list[Alert]:
-        """Alerts that are firing."""
-        rows = self._select(
+        """Alerts that are firing, in the order in which they began."""
+        return self._alerts(
             """
-            SELECT fingerprint, rule, severity, subject, value, threshold, summary, toUnixTimestamp64Milli(ts) AS ts_ms,
-                   toUnixTimestamp64Milli(starts_at) AS starts_at_ms
-            FROM alerts FINAL
-            WHERE state = 'firing'
-              AND (fingerprint, starts_at) NOT IN (SELECT fingerprint, starts_at FROM alerts WHERE state = 'resolved')
+            state = 'firing'
+            AND (fingerprint, starts_at) NOT IN (SELECT fingerprint, starts_at FROM alerts WHERE state = 'resolved')
             """,
             {},
         )
-        return [Alert(state="firing", **row) for row in rows]
+
+    def last_resolved(self, within_s: float) -> list[Alert]:
+        """Alerts that were resolved within so many seconds of the last change of any alert, in that order."""
+        return self._alerts(
+            "state = 'resolved' AND ts >= (SELECT max(ts) FROM alerts) - toIntervalSecond({within:UInt32})",
+            {"within": round(within_s)},
+        )
+
+    def _alerts(self, condition: str, parameters: dict[str, Any]) -> list[Alert]:
+        rows = self._select(
+            f"""
+            SELECT fingerprint, rule, severity, subject, state, value, threshold, summary, summary_fr, cluster,
+                   agreement, model, toInt128(at_stake_per_hour * 1000000000) AS at_stake_nano_per_hour, currency,
+                   evidence, toUnixTimestamp64Milli(ts) AS ts_ms, toUnixTimestamp64Milli(starts_at) AS starts_at_ms,
+                   toUnixTimestamp64Milli(ends_at) AS ends_at_ms
+            FROM alerts FINAL WHERE {condition} ORDER BY ts, fingerprint
+            """,  # noqa: S608  (conditions of our own)
+            parameters,
+        )
+        return [Alert(**row) for row in rows]
+
+    def recent_costs(self, since_ms: int) -> list[CostRow]:
+        """What the minutes from a moment on cost, by cluster, model and currency."""
+        rows = self._select(
+            """
+            SELECT cluster, toInt64(toUnixTimestamp(minute)) * 1000 AS minute_ms, model, currency,
+                   toInt64(sum(gpu_seconds) * 1000000000) AS gpu_ns, toInt64(sum(busy_seconds) * 1000000000) AS busy_ns,
+                   toInt64(sum(energy_j) * 1000) AS energy_mj,
+                   toInt64(sum(prompt_tokens + generation_tokens)) AS tokens,
+                   toInt128(sum(cost) * 1000000000) AS cost_nano
+            FROM unit_costs WHERE minute >= toDateTime({since:Int64}, 'UTC')
+            GROUP BY cluster, minute, model, currency
+            """,
+            {"since": since_ms // 1000},
+        )
+        return [CostRow(**row) for row in rows]
+
+    def last_heard(self, since_ms: int) -> list[dict[str, Any]]:
+        """Of every shard that sent something since a moment: its last run, when its last message was stored, and when
+        the last one with samples."""
+        return self._select(
+            """
+            SELECT shard, argMax(boot, stored_at) AS boot, toUnixTimestamp64Milli(max(stored_at)) AS heard_ms,
+                   toUnixTimestamp64Milli(maxIf(stored_at, rows > 0)) AS sampled_ms
+            FROM telemetry_messages_store
+            WHERE stored_at >= fromUnixTimestamp64Milli({since:Int64}) AND fate = 'metered'
+            GROUP BY shard
+            """,
+            {"since": since_ms},
+        )
+
+    def targets_down(self, since_ms: int, told_since_ms: int) -> list[dict[str, Any]]:
+        """Targets whose last change since a moment was to go down: when, why, and when a collector last spoke of them
+        (null: not since the other moment)."""
+        return self._select(
+            """
+            SELECT cluster, source, argMax(kind, ts) AS state, argMax(detail, ts) AS why,
+                   toUnixTimestamp64Milli(max(ts)) AS ts_ms, any(told.told_ms) AS told_ms
+            FROM data_quality
+            LEFT JOIN
+            (
+                SELECT cluster, source, toNullable(toUnixTimestamp64Milli(max(ts))) AS told_ms FROM data_quality
+                WHERE ts >= fromUnixTimestamp64Milli({told:Int64}) AND subject = '' GROUP BY cluster, source
+            ) AS told USING (cluster, source)
+            WHERE kind IN ('target_down', 'target_up') AND ts >= fromUnixTimestamp64Milli({since:Int64})
+            GROUP BY cluster, source HAVING state = 'target_down'
+            """,
+            {"since": since_ms, "told": told_since_ms},
+        )
 
     def latest_burns(self) -> list[Burn]:
         """The newest state of every agreement; of several of one moment the last that was written."""
@@ -372,6 +444,7 @@ class Book:
             value = retry(function)
         finally:
             waited = retry.statistics["attempt_number"] > 1
+            self._waiting.discard(threading.get_ident())
             if waited:
                 metrics.WAITING.dec()
         if waited:
@@ -381,6 +454,7 @@ class Book:
     def _complain(self, state: tenacity.RetryCallState) -> None:
         """Say that a call is repeated: the first time, and for all waiting calls together once a minute."""
         metrics.RETRIES.inc()
+        self._waiting.add(threading.get_ident())
         if state.attempt_number == 1:
             metrics.WAITING.inc()
         now = time.monotonic()

@@ -63,14 +63,15 @@ class BurnAgent:
     async def _store(self, result: tuple[list[Burn], list[Rejected]]) -> None:
         states, rejected = result
         context = self._context
-        await asyncio.to_thread(context.book.insert, "subsidy_burn_store", _rows(states))
+        await asyncio.to_thread(context.book.insert, "subsidy_burn_store", rows(states))
         await context.set_aside(rejected)
         await context.publish(BURN, [(state.agreement, state) for state in states])
         for state in states:
             STATE_AGE.saw(self.name, state.ts_ms)
 
 
-def _rows(states: Sequence[Burn]) -> pa.Table:
+def rows(states: Sequence[Burn]) -> pa.Table:
+    """States of agreements as rows of subsidy_burn_store."""
     columns: dict[str, Any] = {
         "minute": pa.array([state.minute_ms // 1000 for state in states], pa.int64()).cast(pa.timestamp("s", tz="UTC")),
         "ts": pa.array([state.ts_ms for state in states], pa.int64()).cast(MS),

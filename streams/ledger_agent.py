@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from schemas.usage import GpuTotals, TokenTotals
+from schemas.topics import HEARD
+from schemas.usage import DeviceCondition, GpuTotals, Heard, ShardHeard, TokenTotals
 from streams import metrics
 from streams.context import Context, Rejected, event_rows
 from streams.intake import Intake
 from streams.metering.intervals import MINUTE_MS
 from streams.metering.rows import Event
-from streams.telemetry import Message, TakenIn, TelemetryReader, message_rows
+from streams.telemetry import METERED, Message, Noticed, TakenIn, TelemetryReader, message_rows, told
 
 REPUBLISHED_MS = (
     3 * MINUTE_MS
@@ -47,6 +48,7 @@ class Batch(NamedTuple):
     rejected: list[Rejected]
     events: list[Event]
     messages: list[TakenIn]
+    heard: list[Heard]
 
 
 class LedgerAgent(ABC):
@@ -93,6 +95,10 @@ class LedgerAgent(ABC):
     ) -> Sequence[GpuTotals | TokenTotals]:
         """Totals of each of these minutes and shards as the book has them."""
 
+    def conditions(self, shard: str) -> list[DeviceCondition] | None:
+        """Devices of a shard that an operator should know of, as of its last samples; None: it has no devices."""
+        return None
+
     def intake(self, linger_s: float) -> Intake[Batch]:
         """The held-acknowledgement loop around this agent."""
         return Intake(
@@ -102,6 +108,7 @@ class LedgerAgent(ABC):
     def _begin(self) -> None:
         self._reader = TelemetryReader(self.schema, self._context.book.last_seq, self._context.clock)
         self._heard_ms: dict[str, int] = {}
+        self._since_ms: dict[str, int] = {}
         metrics.SAMPLE_AGE.forget()
         self.start()
 
@@ -124,7 +131,8 @@ class LedgerAgent(ABC):
             cluster = taken_in.shard.partition("/")[0]
             if taken_in.ts_last_ms is not None and cluster in self._clusters:
                 metrics.SAMPLE_AGE.saw(cluster, taken_in.ts_last_ms)
-        return Batch(folded, from_book, noticed.rejected, [*folded.events, *noticed.events], noticed.messages)
+        events = [*folded.events, *noticed.events]
+        return Batch(folded, from_book, noticed.rejected, events, noticed.messages, self._heard(noticed, now_ms))
 
     def _hear(self, message: Message, now_ms: int) -> set[tuple[str, str, int]]:
         """Take note that a shard sent samples.
@@ -143,10 +151,41 @@ class LedgerAgent(ABC):
         self.know_from(shard, cluster, max([*minutes, since]))
         return {(cluster, shard, minute) for minute in minutes}
 
+    def _heard(self, noticed: Noticed, now_ms: int) -> list[Heard]:
+        """What the alerts agent is told of the shards that sent something, cluster by cluster."""
+        defects = told(noticed.told)
+        latest: dict[str, TakenIn] = {}
+        latest_ms: dict[str, int | None] = {}
+        for message in noticed.messages:
+            if message.fate != METERED:
+                continue
+            latest[message.shard] = message
+            latest_ms[message.shard] = max(
+                (ts_ms for ts_ms in (message.ts_last_ms, latest_ms.get(message.shard)) if ts_ms is not None),
+                default=None,
+            )
+        clusters: dict[str, list[ShardHeard]] = {}
+        for shard, message in latest.items():
+            clusters.setdefault(shard.partition("/")[0], []).append(
+                ShardHeard(
+                    shard=shard,
+                    boot=message.boot,
+                    since_ms=self._since_ms.setdefault(shard, now_ms),
+                    heard_ms=now_ms,
+                    ts_ms=latest_ms[shard],
+                    defects=defects.get(shard, []),
+                    conditions=None if latest_ms[shard] is None else self.conditions(shard),
+                )
+            )
+        return [Heard(cluster=cluster, shards=shards) for cluster, shards in clusters.items()]
+
     async def _store(self, batch: Batch) -> None:
-        """Rows first, then what is published about them."""
+        """Rows first, then what is published about them; who was heard is no matter of rows, and alerts wait for it."""
         context = self._context
-        await asyncio.to_thread(self._insert, batch)
+        await asyncio.gather(
+            asyncio.to_thread(self._insert, batch),
+            context.publish(HEARD, [(heard.cluster, heard) for heard in batch.heard]),
+        )
         await context.set_aside(batch.rejected)
         messages = list(batch.folded.totals)
         for cluster, places in groupby(sorted(batch.from_book), itemgetter(0)):

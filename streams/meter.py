@@ -8,8 +8,9 @@ from schemas.usage import DeviceCondition, GpuTotals
 from streams.booking.gpu import GpuBooking
 from streams.booking.samples import sample_rows, series_rows
 from streams.ledger_agent import Folded, LedgerAgent
-from streams.metering.conditions import findings
+from streams.metering.conditions import DeviceWatch, limits_of
 from streams.metering.gpu import GpuMeter
+from streams.metering.labels import LabelSet
 from streams.telemetry import Message
 
 
@@ -26,6 +27,7 @@ class Meter(LedgerAgent):
         config = self._context.config
         self._meter = GpuMeter(max_gaps_ms(config), float(config.alerts.idle_below))
         self._booking = GpuBooking(self._meter, self._context.reference)
+        self._watch = DeviceWatch(self._meter, limits_of(config.alerts), self._agreement_of)
 
     def know_from(self, shard: str, cluster: str, latest_ms: int) -> None:
         self._meter.know_from(shard, cluster, latest_ms)
@@ -49,29 +51,20 @@ class Meter(LedgerAgent):
             "gpu_samples_store": sample_rows(self._meter.take_raw()),
             "gpu_usage_store": usage,
         }
-        totals = [self._with_conditions(message) for message in totals]
         duplicates, self._meter.duplicates = self._meter.duplicates, 0
         return Folded(tables, totals, unknown, self._meter.take_events(), duplicates)
 
     def totals_from_book(self, cluster: str, minutes_ms: Sequence[int], shards: Sequence[str]) -> Sequence[GpuTotals]:
         return self._context.book.gpu_totals(cluster, minutes_ms, shards)
 
-    def _with_conditions(self, totals: GpuTotals) -> GpuTotals:
-        settings = self._context.config.alerts
-        conditions = []
-        for kind, index, value, since_ms in findings(
-            self._meter, totals.shard, int(settings.idle_for * 1000), float(settings.hot_above_c)
-        ):
-            label = self._meter.registry.labels[index]
-            _, _, agreement = self._context.reference.resolve_gpu(
-                label.cluster, label.namespace, label.pod, label.job, label.account
-            )
-            conditions.append(
-                DeviceCondition(
-                    kind=kind, device=label.device, node=label.node, agreement=agreement, value=value, since_ms=since_ms
-                )
-            )
-        return totals.model_copy(update={"conditions": conditions})
+    def conditions(self, shard: str) -> list[DeviceCondition]:
+        return self._watch.conditions(shard)
+
+    def _agreement_of(self, label: LabelSet) -> str:
+        _, _, agreement = self._context.reference.resolve_gpu(
+            label.cluster, label.namespace, label.pod, label.job, label.account
+        )
+        return agreement
 
 
 def max_gaps_ms(config: Config) -> dict[str, int]:

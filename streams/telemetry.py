@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from schemas.arrow import Unreadable, decode
-from schemas.topics import Envelope
+from schemas.topics import Defect, Envelope
 from streams.context import MS, Rejected, headers_of, now_ms
 from streams.metering.rows import Event
 from streams.metering.ticks import times
@@ -52,6 +52,8 @@ class Noticed(NamedTuple):
     rejected: list[Rejected]
     events: list[Event]
     messages: list[TakenIn]
+    told: list[tuple[str, Defect]]
+    """What collectors said of their sources, each with the shard whose message said it."""
 
 
 class TelemetryReader:
@@ -69,7 +71,7 @@ class TelemetryReader:
         self._clock = clock
         self._last_known = last_known
         self._last: dict[tuple[str, str], int] = {}
-        self._noticed = Noticed([], [], [])
+        self._noticed = Noticed([], [], [], [])
 
     def read(self, events: Sequence[Any]) -> Iterator[Message]:
         """The readable messages in order. All else is kept for `take`: what cannot be read, defects, and every message
@@ -89,7 +91,7 @@ class TelemetryReader:
 
     def take(self) -> Noticed:
         """What was noticed since the last call."""
-        taken, self._noticed = self._noticed, Noticed([], [], [])
+        taken, self._noticed = self._noticed, Noticed([], [], [], [])
         return taken
 
     def _read(self, event: Any, shard: str, envelope: Envelope) -> Message:
@@ -125,6 +127,7 @@ class TelemetryReader:
                 Event(defect.ts_ms, envelope.cluster, defect.source, defect.kind, defect.subject, defect.detail)
                 for defect in envelope.defects
             )
+            self._noticed.told.extend((shard, defect) for defect in envelope.defects)
         self._follow(shard, envelope, first_ms)
 
     def _follow(self, shard: str, envelope: Envelope, ts_ms: int | None) -> None:
@@ -158,6 +161,20 @@ def _sender(event: Any) -> tuple[str, Envelope]:
     if not shard.startswith(f"{envelope.cluster}/"):
         raise Unreadable(f"key {shard!r} is not a shard of cluster {envelope.cluster!r}")
     return shard, envelope
+
+
+def told(defects: Sequence[tuple[str, Defect]]) -> dict[str, list[Defect]]:
+    """What collectors said, by shard, as far as alerts go by it: of each of their sources and kinds the last, without
+    those that are about a device or a series."""
+    last = {
+        (shard, defect.source, defect.kind): defect
+        for shard, defect in defects
+        if not defect.subject or defect.kind == "clock_step"
+    }
+    by_shard: dict[str, list[Defect]] = {}
+    for (shard, _, _), defect in last.items():
+        by_shard.setdefault(shard, []).append(defect)
+    return by_shard
 
 
 def message_rows(messages: Sequence[TakenIn]) -> pa.Table:

@@ -84,14 +84,15 @@ class UnitCostAgent:
     async def _store(self, result: tuple[list[UnitCosts], list[Rejected]]) -> None:
         costs, rejected = result
         context = self._context
-        await asyncio.to_thread(context.book.insert, "unit_costs_store", _rows(costs))
+        await asyncio.to_thread(context.book.insert, "unit_costs_store", rows(costs))
         await context.set_aside(rejected)
         await context.publish(UNIT_COSTS, [(message.cluster, message) for message in costs])
         for message in costs:
             STATE_AGE.saw(self.name, message.ts_end_ms)
 
 
-def _rows(costs: Sequence[UnitCosts]) -> pa.Table:
+def rows(costs: Sequence[UnitCosts]) -> pa.Table:
+    """Unit costs as rows of unit_costs_store."""
     lines = [(message, line) for message in costs for line in message.lines]
     columns: dict[str, Any] = {
         "minute": pa.array([message.minute_ms // 1000 for message, _ in lines], pa.int64()).cast(

@@ -116,7 +116,6 @@ class UnitCosting:
                 self._settle(model, agreement, lines.get((model, agreement), _Line()))
                 for model, agreement in sorted(state.lines)
             ],
-            conditions={totals.shard: totals.conditions for totals in state.gpu.values()},
         )
 
     def _count_tokens(self, state: _State, lines: dict[tuple[str, str], _Line]) -> dict[str, dict[str, int]]:

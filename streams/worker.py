@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 METER_LINGER_S = 0.5  # rows are readable about this long after a sample arrives; shorter makes smaller parts
 ECONOMICS_LINGER_S = 0.3
+ALERTS_LINGER_S = 0.05  # few messages, and somebody waits for what follows from them
 START_S = 30.0  # for Kafka to be there: a worker may come back before its brokers do
 # Together less than what a supervisor allows between SIGTERM and SIGKILL.
 DRAIN_S = 12.0
@@ -50,8 +51,9 @@ class Worker:
         self.intakes: list[Intake[Any]] = []
         for agent in (Meter(self.context), Tokens(self.context)):
             self._declare(agent.name, (agent.source,), agent.intake(METER_LINGER_S))
-        for reader in (UnitCostAgent(self.context), BurnAgent(self.context), self.alerts):
+        for reader in (UnitCostAgent(self.context), BurnAgent(self.context)):
             self._declare(reader.name, reader.source, reader.intake(ECONOMICS_LINGER_S))
+        self._declare(self.alerts.name, self.alerts.source, self.alerts.intake(ALERTS_LINGER_S))
         self.app.on_partitions_revoked.connect(self._on_revoked)
         self.app.on_partitions_assigned.connect(self._on_assigned)
 

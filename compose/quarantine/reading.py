@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from compose.quarantine.entries import Entry
+from schemas.audits import AuditState
 from schemas.economics import Burn, UnitCosts
 from schemas.quarantine import Put
-from schemas.topics import BURN, UNIT_COSTS, USAGE_GPU, USAGE_TOKENS
-from schemas.usage import GpuTotals, TokenTotals
+from schemas.topics import AUDITS, BURN, HEARD, UNIT_COSTS, USAGE_GPU, USAGE_TOKENS
+from schemas.usage import GpuTotals, Heard, TokenTotals
 from streams.meter import Meter
 from streams.telemetry import Message, Noticed, TelemetryReader
 from streams.tokens import Tokens
@@ -18,8 +19,10 @@ _TELEMETRY = {agent.source: agent.schema for agent in (Meter, Tokens)}
 _STATES: dict[str, TypeAdapter[Any]] = {
     USAGE_GPU: TypeAdapter(GpuTotals),
     USAGE_TOKENS: TypeAdapter(TokenTotals),
+    HEARD: TypeAdapter(Heard),
     UNIT_COSTS: TypeAdapter(UnitCosts),
     BURN: TypeAdapter(Burn),
+    AUDITS: TypeAdapter(AuditState),
 }
 
 

@@ -70,6 +70,7 @@ class GpuChains:
         self.device = Columns(
             head_ms=(np.int64, -1), energy_mj=(np.int64, -1), power_w=(np.float64, np.nan),
             tag=(np.int64, -1), patience_ms=(np.int64, FIRST_PATIENCE_MS), loaded=(np.bool_, False),
+            frozen_since_ms=(np.int64, -1),
         )  # fmt: skip
         self.events: list[Event] = []
 

@@ -33,6 +33,7 @@ from streams.metering.layout import Layout, Pieces
 from streams.metering.rows import Rows
 from streams.metering.ticks import Tick, read_tick
 
+FROZEN_ABOVE_W = 30.0  # a device that draws as much moves its energy counter by 30,000 mJ a second
 DEFAULT_MAX_GAP_MS = 90_000  # of a cluster that the configuration does not describe
 
 _NO_RAW = tuple(np.empty(0, dtype) for dtype in ("u8", "i8", "f8", "i8", "f8", "f8", "f8", "f8"))
@@ -100,6 +101,7 @@ class GpuMeter(GpuChains):
         self._extend(state, pieces, busy, t0, t1, dt, metered, energy, method, energy0, energy1, power1)
 
         seen = first | live
+        self._track_frozen(layout, seen, live, t0, energy0, energy1, power1)
         self._reopen(state, layout, pieces, seen, first | lost, changed, kept, t1, energy1, power1)
         patience = next_patience(dt, patience)
         if not seen.all():
@@ -230,6 +232,18 @@ class GpuMeter(GpuChains):
         now = tick.ts_ms[layout.first_row_index][pieces.position_index]
         fresh = np.where(idle, np.where(since < 0, now, since), -1)
         slot.idle_since_ms[pieces.slot_index] = np.where(seen[pieces.position_index], fresh, since)
+
+    def _track_frozen(
+        self, layout: Layout, seen: Bool, live: Bool, t0: Int, energy0: Int, energy1: Int, power1: Float
+    ) -> None:
+        """Since when the energy counter of each device has stood still while the device drew power."""
+        device, devices = self.device, layout.device_index
+        still = live & (energy1 >= 0) & (energy1 == energy0) & (power1 > FROZEN_ABOVE_W)
+        since = device.frozen_since_ms[devices]
+        if still.any():
+            device.frozen_since_ms[devices] = np.where(seen, np.where(still, np.where(since < 0, t0, since), -1), since)
+        elif since.max(initial=-1) >= 0:
+            device.frozen_since_ms[devices] = np.where(seen, -1, since)
 
     def _keep_raw(self, layout: Layout, tick: Tick, seen: Bool) -> None:
         accepted = seen[layout.row_position_index].copy()

@@ -78,8 +78,86 @@ starts = 2026-01-01
 ends = 2026-12-31
 [[agreement]]"""
 
+NOTIFY = """\
+[notify]
+page_url = "https://page.example/"
+
+[[notify.webhook]]
+id = "ops"
+url = "https://desk.example/hook?key=1"
+secret_env = "OPS_SECRET"
+"""
+
 # (what is replaced in the sound file, by what, the whole complaint)
 BROKEN: dict[str, tuple[str, str, list[str]]] = {
+    "notify: nobody is told of what does not exist": (
+        "[[price]]",
+        NOTIFY + 'severities = ["bad"]\nrules = ["budget_5"]\naudience = "all"\n[[price]]',
+        [
+            '24: severities = "bad" is not known; write one of "info", "warning", "critical"',
+            '26: audience = "all" is not known; write one of "finance", "operations"',
+        ],
+    ),
+    "notify: unknown rule": (
+        "[[price]]",
+        NOTIFY + 'rules = ["xid", "budget_5"]\n[[price]]',
+        ['24: no rule has the id "budget_5"; did you mean "budget_50"?'],
+    ),
+    "notify: no secret": (
+        "[[price]]",
+        NOTIFY.replace("secret_env", "secret") + "[[price]]",
+        [
+            '20: [[notify.webhook]] has no secret_env; add secret_env = "COMMONWATT_OPS_SECRET"',
+            '23: unknown key "secret" in [[notify.webhook]]; did you mean secret_env?',
+        ],
+    ),
+    "notify: secrets in the file": (
+        "[[price]]",
+        NOTIFY.replace("https://desk", "https://me:secret@desk").replace('"OPS_SECRET"', '"my own secret"')
+        + "[[price]]",
+        [
+            "22: url: a password does not belong in this file; take it out and name the environment variable that "
+            "holds it",
+            '23: secret_env: "my own secret" does not fit; write the name of a variable, such as COMMONWATT_OPS_SECRET',
+        ],
+    ),
+    "notify: a name twice": (
+        "[[price]]",
+        NOTIFY + NOTIFY.replace("[notify]\n", "").replace('page_url = "https://page.example/"\n', "") + "[[price]]",
+        ['26: a webhook with id "ops" is already described above; give this one another id'],
+    ),
+    "notify: an address twice": (
+        "[[price]]",
+        '[[notify.alertmanager]]\nurls = ["http://a:9093", "http://a:9093/"]\n[[price]]',
+        ['18: "http://a:9093" is listed twice; take one of the two out'],
+    ),
+    "notify: half an authentication": (
+        "[[price]]",
+        '[[notify.alertmanager]]\nurls = ["http://a:9093"]\nuser = "me"\n'
+        '[[notify.alertmanager]]\nurls = ["http://b:9093"]\npassword_env = "P"\n'
+        '[[notify.alertmanager]]\nurls = ["http://c:9093"]\nuser = "me"\npassword_env = "P"\ntoken_env = "T"\n'
+        "[[price]]",
+        [
+            '19: user "me" has no password; name its variable: password_env = "..."',
+            '22: password_env is the password of nobody; add user = "..."',
+            "27: a server takes a user or a token; take out token_env, or user",
+        ],
+    ),
+    "notify: addresses": (
+        "[[price]]",
+        '[notify]\npage_url = "page.example"\nrepeat = "1h"\n'
+        '[[notify.alertmanager]]\nurls = ["http://a:9093/?x=1"]\n[[price]]',
+        [
+            '18: page_url: "page.example" is not an address that can be read; write for example '
+            '"https://alerts.example:9093"',
+            '21: urls: "http://a:9093/?x=1" goes on after its path; write the address without "?" and "#"',
+        ],
+    ),
+    "notify: repetitions": (
+        "[[price]]",
+        '[notify]\nrepeat = "1h"\n[[price]]',
+        ["18: repeat of 3600 s is not sensible; write from 1s to 10m"],
+    ),
     "unclosed text": (
         'id = "fir"',
         'id = "fir',

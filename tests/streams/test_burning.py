@@ -15,11 +15,11 @@ from schemas.money import NANO
 from schemas.topics import UNIT_COSTS
 from streams.app import create_app
 from streams.book import Book
-from streams.burn import BurnAgent, _rows
+from streams.burn import BurnAgent, rows
 from streams.burning import BUCKET_MS, KEPT_MINUTES, MINUTE_MS, REACH_MS, Burning
 from streams.context import Context
 from streams.reference import Reference
-from streams.unit_cost import _rows as cost_rows
+from streams.unit_cost import rows as cost_rows
 from tests.streams.economy import MINUTE, agreement, config
 
 
@@ -301,7 +301,7 @@ class Worker:
         ]
         states, rejected = self.agent._compute(events)
         assert rejected == []
-        self.book.insert("subsidy_burn_store", _rows(states))
+        self.book.insert("subsidy_burn_store", rows(states))
         return states
 
 

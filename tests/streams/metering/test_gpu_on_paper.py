@@ -7,7 +7,8 @@ from fractions import Fraction
 import pyarrow as pa
 
 from schemas.arrow import ARROW, GPU_SAMPLES, decode, encode
-from streams.metering.conditions import findings
+from schemas.config import Alerts
+from streams.metering.conditions import DeviceWatch, limits_of
 from tests.streams.metering.ledger import GpuWorker, gpu_ledger, gpu_store
 from tests.streams.metering.oracle import Row
 from tests.streams.metering.samples import Observation, Slice, Tenant, gpu_batch
@@ -291,7 +292,7 @@ def test_infinity_is_no_measurement() -> None:
         batch = batch.set_column(column, batch.schema.field(column), pa.array([float("inf")]))
     worker = GpuWorker(gpu_store(), {"fir": 90_000})
     worker.fold_batch("fir", "fir/a/0", batch)
-    assert findings(worker.meter, "fir/a/0", 1, 90.0) == []
+    assert DeviceWatch(worker.meter, limits_of(Alerts()), lambda _: "").conditions("fir/a/0") == []
     assert {event.kind for event in worker.meter.take_events()} == {"temperature_out_of_range", "memory_out_of_range"}
 
 

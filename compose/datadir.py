@@ -6,6 +6,7 @@ run.json     addresses of the running roles
 metrics.json where their metrics are, as Prometheus reads it (file_sd_configs)
 clickhouse/  the book
 spool/       what the collector has taken and Kafka has not
+notify/      what receivers of alerts are still to be told
 log/         one file per role
 """
 
@@ -48,6 +49,10 @@ class DataDir:
     @property
     def spool(self) -> Path:
         return self.path / "spool"
+
+    @property
+    def notify(self) -> Path:
+        return self.path / "notify"
 
     @property
     def logs(self) -> Path:

@@ -21,6 +21,7 @@ from rich.text import Text
 from compose import broker, datadir, migrate
 from compose.access import password
 from compose.client import CannotConnect, connect
+from compose.doctor_sinks import examine_sinks
 from compose.doctor_targets import examine_targets
 from compose.findings import Finding
 from schemas import topics
@@ -57,6 +58,7 @@ def findings(config_file: Path, data: Path | None) -> Iterator[Finding]:
     yield from asyncio.run(_examine_kafka(config, running.get("kafka")))
     yield from _examine_clickhouse(config, running.get("clickhouse"))
     yield from asyncio.run(examine_targets(config))
+    yield from asyncio.run(examine_sinks(config.notify))
 
 
 def _print(finding: Finding, console: Console) -> None:

@@ -31,6 +31,10 @@ ACME_SERVED = (900, 300)
 LAB_SERVED = (300, 100)
 
 CONFIG = """
+[notify]
+[[notify.alertmanager]]
+urls = ["{dead}"]
+
 [[cluster]]
 id = "fir"
 country = "CA"

@@ -3,8 +3,9 @@
 SQL is written with the macros of Grafana's ClickHouse plugin (:mod:`dashboards.macros`) and these column conventions:
 
 - stat: one row, column ``value`` (a number or null), optionally ``note`` (a short text beside it);
-- time series: ``time``, ``series`` (the label), ``value``, sorted by time;
-- table: one column per :class:`Column`, plus columns that links refer to.
+- time series: ``time``, ``series`` (the label), ``value``, sorted by time; points may lie in the future;
+- table: one column per :class:`Column`, plus columns that links refer to;
+- annotation: ``time``, ``timeEnd`` (null: a moment, not a region), ``title``, ``text``, ``tags`` (separated by commas).
 """
 
 from collections.abc import Mapping
@@ -12,9 +13,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
-from dashboards.units import TEXT, Text, Unit
+from dashboards.units import TEXT, Unit
+from schemas.texts import Text
 
 GRID_WIDTH = 24
+MAX_POINTS = 240
+"""Points of a series: an interval is the range divided by this, rounded up to a usual one."""
+FISCAL_YEAR_STARTS = 4
+"""Month, 1 to 12: the fiscal year of Canadian governments begins in April."""
 NO_USAGE = Text("No usage in this range yet.", "Aucun usage dans cette période pour l’instant.")
 
 
@@ -54,11 +60,35 @@ class Grid:
 
 @dataclass(frozen=True, slots=True)
 class RowLink:
-    """From a table row to another dashboard, with one variable set to the value of a column of the row."""
+    """From a table row to another dashboard: variables are set to values of the row, the time range to its own."""
 
     dashboard: str
-    variable: str
-    column: str
+    variables: Mapping[str, str]
+    """Variable of the other dashboard -> column of the row. An empty value leaves the variable at All; a row whose
+    values are all empty has no link."""
+    from_column: str | None = None
+    """Column with the start of the range, unix ms; None: the range that is shown. The same for the next."""
+    to_column: str | None = None
+    dashboard_column: str | None = None
+    """Column with the uid of the dashboard, where rows lead to different ones; a row without one has no link. None:
+    all lead to `dashboard`."""
+
+    def columns(self) -> tuple[str, ...]:
+        """Columns that the SQL must yield for the link."""
+        return (*self.variables.values(), *filter(None, (self.from_column, self.to_column, self.dashboard_column)))
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesStyle:
+    """How one series of a time series panel is drawn; the others have the panel's own look."""
+
+    name: Text
+    """Value of column `series`."""
+    dashed: bool = False
+    level: Level | None = None
+    """In the colour of a level instead of one of the palette."""
+    down_to: Text | None = None
+    """The area between this series and the one of that name is filled: a band."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +126,9 @@ class Panel:
     threshold_lines: bool = False
     """Time series: draw the thresholds as lines with the areas between them."""
     log_scale: bool = False
+    stacked: bool = False
+    """Time series: areas on top of each other; the series add up to a total."""
+    styles: tuple[SeriesStyle, ...] = ()
     columns: tuple[Column, ...] = ()
     limit: int | None = None
     """Rows after which the SQL stops; said so when reached."""
@@ -108,10 +141,22 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A filter, always multi-valued with All. Its values come from SQL alone: columns `value`, `text`."""
+    """A filter. Its values come from SQL alone: columns `value`, `text`."""
 
     name: str
     label: Text
+    sql: str
+    default: str | None = None
+    """None: several values can be chosen, and All. Else exactly one is, this one at first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """Moments or regions that are marked on every time series of a dashboard."""
+
+    name: str
+    title: Text
+    level: Level
     sql: str
 
 
@@ -125,8 +170,11 @@ class Dashboard:
     panels: tuple[Panel, ...]
     freshness_sql: str
     """One row: `newest` (moment up to which usage is known) and `age_s`."""
+    annotations: tuple[Annotation, ...] = ()
     range: str = "6h"
-    """Time range that it opens with."""
+    """Time range that it opens with: so long until now, or "fy": the whole fiscal year, its future included."""
+    audience: Literal["finance", "operations"] = "finance"
+    """Whose data source it opens with in Grafana."""
 
 
 def level_of(value: float, thresholds: tuple[Threshold, ...]) -> Threshold | None:

@@ -1,30 +1,15 @@
 """Units of panels: the name that Grafana knows, and how the page writes a value in English and French."""
 
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from enum import StrEnum
-from typing import Literal
 
-Lang = Literal["en", "fr"]
-LANGS: tuple[Lang, ...] = ("en", "fr")
+from schemas.texts import Lang, Text
+
 Number = int | float | Decimal
 
 NARROW_SPACE = "\u202f"
-_BEFORE_FRENCH_SIGN = re.compile(r" (?=[:;?!%])")
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """The same words in both languages."""
-
-    en: str
-    fr: str
-
-    def of(self, lang: Lang) -> str:
-        """The words in a language; French signs keep their no-break space."""
-        return _BEFORE_FRENCH_SIGN.sub("\u00a0", self.fr) if lang == "fr" else self.en
 
 
 class Style(StrEnum):
@@ -48,6 +33,9 @@ class Unit:
     style: Style
     seconds: int = 1
     """Durations: seconds in one unit of the value."""
+    money: bool = False
+    """The amount is in the chosen currency (variable `currency`): Grafana says it in the panel's title, the page in
+    front of the suffix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +53,14 @@ def _same(text: str) -> Text:
     return Text(text, text)
 
 
-# Grafana has no currencyCAD (13.2): the custom prefix stands in.
 TEXT = Unit("string", _same(""), Style.TEXT)
-CAD = Unit("currency:CA$", _same("CAD"), Style.MONEY)
-CAD_PER_HOUR = Unit("suffix: CAD/h", _same("CAD/h"), Style.MONEY)
-CAD_PER_MTOK = Unit("suffix: CAD/Mtok", _same("CAD/Mtok"), Style.SIGNIFICANT)
+MONEY = Unit("locale", _same(""), Style.MONEY, money=True)
+MONEY_PER_HOUR = Unit("suffix: /h", _same("/h"), Style.MONEY, money=True)
+MONEY_PER_MTOK = Unit("suffix: /Mtok", Text("/Mtok", "/Mjetons"), Style.SIGNIFICANT, money=True)
 # Amounts whose currency stands in a column of its own.
 AMOUNT = Unit("none", _same(""), Style.MONEY)
 AMOUNT_PER_HOUR = Unit("suffix: /h", _same("/h"), Style.MONEY)
+AMOUNT_PER_MTOK = Unit("suffix: /Mtok", Text("/Mtok", "/Mjetons"), Style.SIGNIFICANT)
 SHARE = Unit("percentunit", _same("%"), Style.SHARE)
 HOURS = Unit("h", _same(""), Style.DURATION, seconds=3600)
 SECONDS = Unit("s", _same(""), Style.DURATION)
@@ -80,6 +68,17 @@ MOMENT = Unit("dateTimeAsIso", _same("UTC"), Style.MOMENT)
 TOKENS = Unit("si:tok", Text("tok", "jetons"), Style.WHOLE)
 TOKENS_PER_SECOND = Unit("si:tok/s", Text("tok/s", "jetons/s"), Style.SIGNIFICANT)
 JOULES_PER_TOKEN = Unit("suffix: J/tok", Text("J/tok", "J/jeton"), Style.SIGNIFICANT)
+COUNT = Unit("locale", _same(""), Style.WHOLE)
+WATTS = Unit("watt", _same("W"), Style.SIGNIFICANT)
+KILOWATTS = Unit("kwatt", _same("kW"), Style.SIGNIFICANT)
+KWH = Unit("kwatth", _same("kWh"), Style.SIGNIFICANT)
+KG_CO2E = Unit("suffix: kg CO₂e", _same("kg CO₂e"), Style.SIGNIFICANT)
+KG_CO2E_PER_HOUR = Unit("suffix: kg CO₂e/h", _same("kg CO₂e/h"), Style.SIGNIFICANT)
+G_CO2E_PER_KWH = Unit("suffix: g CO₂e/kWh", _same("g CO₂e/kWh"), Style.SIGNIFICANT)
+RATIO = Unit("none", _same(""), Style.SIGNIFICANT)
+CELSIUS = Unit("celsius", _same("°C"), Style.SIGNIFICANT)
+TIMES = Unit("suffix: ×", _same("×"), Style.SIGNIFICANT)
+MESSAGES = Unit("locale", Text("messages", "messages"), Style.WHOLE)
 GPU_HOURS = Unit("suffix: GPU-h", Text("GPU-h", "GPU-h"), Style.SIGNIFICANT)
 
 

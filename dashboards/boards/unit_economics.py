@@ -2,99 +2,95 @@
 
 # ruff: noqa: S608  (SQL put together from constants of these modules; values come in through macros.substitute alone)
 
+from collections.abc import Sequence
 from functools import partial
 
 from dashboards.boards.common import (
     AGREEMENT,
+    AGREEMENT_DETAIL,
     CLUSTER,
-    CLUSTER_COLUMN,
-    FRESHNESS,
+    CLUSTER_NAMES,
+    COSTS_SPAN_S,
+    CURRENCY,
+    DAYS,
+    FLEET,
     FRESHNESS_SQL,
-    IDLE_BELOW,
-    IDLE_FOR_S,
+    IN_CURRENCY,
     MODEL,
-    NEWEST_BY_CLUSTER,
     PROGRAMME,
+    SUBSIDY_BURN,
     TARGET_HIGH,
     TARGET_LOW,
-    only,
+    UNIT_ECONOMICS,
+    WHOLE_SPAN,
+    alert_annotation,
+    chosen,
+    costs,
+    figure_at,
+    newest_panel,
+    observed_panel,
+    open_alerts_panel,
+    per_second,
+    price_annotation,
+    ratio,
+    totals,
     words,
 )
-from dashboards.model import Column, Dashboard, Grid, Kind, Level, Panel, RowLink, Threshold
+from dashboards.model import Column, Dashboard, Grid, Kind, Level, Panel, RowLink, SeriesStyle, Threshold
 from dashboards.units import (
-    AMOUNT,
-    CAD,
-    CAD_PER_HOUR,
-    CAD_PER_MTOK,
     GPU_HOURS,
     JOULES_PER_TOKEN,
-    SECONDS,
+    MONEY,
+    MONEY_PER_HOUR,
+    MONEY_PER_MTOK,
     SHARE,
     TOKENS,
     TOKENS_PER_SECOND,
-    Text,
 )
+from schemas.texts import Text
 
-UID = "cw-unit-economics"
-_BURN = "cw-subsidy-burn"
+UID = UNIT_ECONOMICS
 
-_FILTERS = " AND ".join(only(name, name) for name in ("programme", "agreement", "cluster", "model"))
-_WHERE = f"WHERE $__timeFilter(minute) AND currency = 'CAD'\n    AND {_FILTERS}"
-# Rates are over whole minutes: without the one that is still being filled, and without the first of the range, within
-# which metering may have begun, unless there is no other. Ratios need no such care, both of their halves grow together.
-_PAST = "minute < toStartOfMinute(now() - INTERVAL 15 SECOND)"
-_FROM = f"""(
-        SELECT if(max(minute) > min(minute), min(minute) + INTERVAL 1 MINUTE, min(minute)) FROM unit_costs
-        WHERE $__timeFilter(minute) AND {_PAST}
-    )"""
-_CLOSED = f"{_WHERE}\n    AND {_PAST} AND minute >= {_FROM}"
+_VARIABLES = ("programme", "agreement", "cluster", "model")
+_FILTERS = chosen(*_VARIABLES)
+_SERVES = "model != ''"
 _TOKENS = "(prompt_tokens + generation_tokens)"
+_COUNTERS = ("prompt_tokens", "generation_tokens")
+_COST_PER_MTOK = ratio("cost", _TOKENS, " * 1e6")
+_J_PER_TOKEN = ratio("energy_j", _TOKENS)
+_PER_HOUR = "{} * 3600"
+
 _NO_MODEL = Text("no model", "aucun modèle")
 _UNATTRIBUTED = Text("unattributed", "non attribué")
-_CLUSTER_NAMES = "(SELECT id, if(name = '', id, name) AS cluster_name FROM clusters FINAL)"
-
-
-def _ratio(over: str, below: str, factor: str = "") -> str:
-    return f"toFloat64(sum({over})){factor} / nullIf(toFloat64(sum({below})), 0)"
-
-
-_COST_PER_MTOK = _ratio("cost", _TOKENS, " * 1e6")
-_J_PER_TOKEN = _ratio("energy_j", _TOKENS)
-
+_NO_TOKENS = Text("No tokens in this range yet.", "Aucun jeton dans cette période pour l’instant.")
+_NOTHING_WHOLE = Text(
+    "Known after a whole minute; of long ranges, after a whole hour or day.",
+    "Connu après une minute entière ; pour une longue période, après une heure ou un jour entier.",
+)
 _TARGET = (
     Threshold(None, Level.GOOD, Text("below target", "sous la cible")),
     Threshold(TARGET_LOW, Level.GOOD, Text("on target", "dans la cible")),
     Threshold(TARGET_HIGH, Level.WATCH, Text("above target", "au-dessus de la cible")),
 )
-_COVERED = (
-    Threshold(None, Level.ACT, Text("incomplete", "incomplet")),
-    Threshold(0.95, Level.WATCH, Text("gaps", "lacunes")),
-    Threshold(0.99, Level.GOOD, Text("complete", "complet")),
+_BAND = (
+    Threshold(None, Level.PLAIN),
+    Threshold(TARGET_LOW, Level.GOOD, Text("target", "cible")),
+    Threshold(TARGET_HIGH, Level.PLAIN),
 )
 
-# Observed device time against the time due: for each hour, the most devices seen in one of its minutes, for the whole
-# hour; hours without any observation count like the average of the others. The first minute (metering may have begun
-# within it) and the newest (still open) are left out.
-_COVERAGE = f"""WITH minutes AS (
-    SELECT cluster, minute, toFloat64(sum(gpu_seconds)) AS seconds FROM unit_costs
-    WHERE $__timeFilter(minute) AND {only("cluster", "cluster")} GROUP BY cluster, minute
-), bounds AS (
-    SELECT cluster, min(minute) + INTERVAL 1 MINUTE AS first,
-        toStartOfMinute(least($__toTime, now() - INTERVAL 1 MINUTE)) AS last
-    FROM minutes GROUP BY cluster
-), hours AS (
-    SELECT cluster, toStartOfHour(minute) AS hour, any(first) AS first, any(last) AS last,
-        sum(seconds) AS seen, max(seconds) AS most,
-        dateDiff('minute', greatest(hour, first), least(hour + INTERVAL 1 HOUR, last)) AS due_minutes
-    FROM minutes INNER JOIN bounds ON bounds.cluster = minutes.cluster
-    WHERE minute >= bounds.first AND minute < bounds.last
-    GROUP BY cluster, hour
-), coverage AS (
-    SELECT cluster, sum(seen) AS seen,
-        sum(most * due_minutes) * dateDiff('minute', any(first), any(last)) / sum(due_minutes) AS due
-    FROM hours GROUP BY cluster
+
+def _rate(amount: str, columns: Sequence[str], *conditions: str) -> str:
+    """SQL of a figure: a sum over costs per second, over whole minutes, hours or days.
+
+    The first of them is left out, unless it is the only one: metering may have begun within it.
+    """
+    return f"""if(count() > 1, toFloat64(sum(amount) - argMin(amount, at)), toFloat64(sum(amount)))
+    / (greatest(count() - 1, 1) * {COSTS_SPAN_S}) AS per_second
+FROM (
+    SELECT at, sum({amount}) AS amount FROM {costs(columns, *conditions, _FILTERS)}
+    WHERE {WHOLE_SPAN} GROUP BY at
 )
-"""
+HAVING count() > 0"""
 
 
 _tile = partial(Panel, kind=Kind.STAT)
@@ -102,7 +98,7 @@ _tile = partial(Panel, kind=Kind.STAT)
 _TILES = (
     _tile(
         id=1,
-        grid=Grid(0, 0, 4, 4),
+        grid=figure_at(0),
         name="cost-per-mtok",
         title=Text("Cost per 1M tokens", "Coût par million de jetons"),
         description=Text(
@@ -113,56 +109,63 @@ _TILES = (
             f"d’entrée et de sortie. La cible nationale est de {TARGET_LOW:.2f} à {TARGET_HIGH:.2f} CAD. Au-dessus : "
             "cherchez le modèle ou la grappe ci-dessous.",
         ),
-        unit=CAD_PER_MTOK,
+        unit=MONEY_PER_MTOK,
         thresholds=_TARGET,
-        sql=f"SELECT {_COST_PER_MTOK} AS value\nFROM unit_costs\n{_WHERE} AND model != ''",
-        empty=Text("No tokens in this range yet.", "Aucun jeton dans cette période pour l’instant."),
+        sql=f"SELECT {_COST_PER_MTOK} AS value\nFROM {costs(('cost', *_COUNTERS), IN_CURRENCY, _SERVES, _FILTERS)}",
+        empty=_NO_TOKENS,
     ),
     _tile(
         id=2,
-        grid=Grid(4, 0, 4, 4),
+        grid=figure_at(1),
         name="energy-per-token",
         title=Text("Energy per token", "Énergie par jeton"),
         description=Text(
-            "GPU energy per prompt and output token of work that serves models; the building is not included. "
-            "It rises when replicas idle: compare with the busy share.",
-            "Énergie des GPU par jeton d’entrée et de sortie des travaux qui servent des modèles ; le bâtiment n’est "
-            "pas compris. Elle monte quand des répliques chôment : comparez au taux d’occupation.",
+            "GPU energy per prompt and output token of work that serves models, whatever its currency; the building "
+            "is not included. It rises when replicas idle: compare with the busy share.",
+            "Énergie des GPU par jeton d’entrée et de sortie des travaux qui servent des modèles, quelle que soit leur "
+            "devise ; le bâtiment n’est pas compris. Elle monte quand des répliques chôment : comparez au taux "
+            "d’occupation.",
         ),
         unit=JOULES_PER_TOKEN,
-        sql=f"SELECT {_J_PER_TOKEN} AS value\nFROM unit_costs\n{_WHERE} AND model != ''",
-        empty=Text("No tokens in this range yet.", "Aucun jeton dans cette période pour l’instant."),
+        sql=f"SELECT {_J_PER_TOKEN} AS value\nFROM {costs(('energy_j', *_COUNTERS), _SERVES, _FILTERS)}",
+        empty=_NO_TOKENS,
     ),
     _tile(
         id=3,
-        grid=Grid(8, 0, 4, 4),
+        grid=figure_at(2),
         name="tokens-per-second",
         title=Text("Tokens per second", "Jetons par seconde"),
         description=Text(
-            "Prompt and output tokens per second, averaged over the complete minutes of the range.",
-            "Jetons d’entrée et de sortie par seconde, en moyenne sur les minutes complètes de la période.",
+            "Prompt and output tokens per second, averaged over the whole minutes of the range; of long ranges, over "
+            "whole hours or days. When it falls while cost stays, look for the model below.",
+            "Jetons d’entrée et de sortie par seconde, en moyenne sur les minutes entières de la période ; pour une "
+            "longue période, sur les heures ou jours entiers. S’il baisse alors que le coût reste, cherchez le modèle "
+            "ci-dessous.",
         ),
         unit=TOKENS_PER_SECOND,
-        sql=f"SELECT sum({_TOKENS}) / nullIf(uniqExact(minute) * 60, 0) AS value\nFROM unit_costs\n{_CLOSED}",
+        sql=f"SELECT per_second AS value FROM (\nSELECT {_rate(_TOKENS, _COUNTERS)}\n)",
+        empty=_NOTHING_WHOLE,
     ),
     _tile(
         id=4,
-        grid=Grid(12, 0, 4, 4),
+        grid=figure_at(3),
         name="cost-per-hour",
         title=Text("Cost per hour", "Coût par heure"),
         description=Text(
-            "Cost of all chosen devices per hour, averaged over the complete minutes of the range. "
-            "It changes with the fleet and its prices, not with how busy it is.",
-            "Coût de tous les appareils choisis par heure, en moyenne sur les minutes complètes de la période. "
-            "Il change avec le parc et ses prix, non avec son occupation.",
+            "Cost of all chosen devices per hour, averaged over the whole minutes of the range; of long ranges, over "
+            "whole hours or days. It changes with the fleet and its prices, not with how busy it is.",
+            "Coût de tous les appareils choisis par heure, en moyenne sur les minutes entières de la période ; pour "
+            "une longue période, sur les heures ou jours entiers. Il change avec le parc et ses prix, non avec son "
+            "occupation.",
         ),
-        unit=CAD_PER_HOUR,
-        sql=f"SELECT toFloat64(sum(cost)) * 60 / nullIf(uniqExact(minute), 0) AS value\nFROM unit_costs\n{_CLOSED}",
-        link=_BURN,
+        unit=MONEY_PER_HOUR,
+        sql=f"SELECT per_second * 3600 AS value FROM (\nSELECT {_rate('cost', ('cost',), IN_CURRENCY)}\n)",
+        empty=_NOTHING_WHOLE,
+        link=SUBSIDY_BURN,
     ),
     _tile(
         id=5,
-        grid=Grid(16, 0, 4, 4),
+        grid=figure_at(4),
         name="busy-share",
         title=Text("Busy share", "Taux d’occupation"),
         description=Text(
@@ -172,72 +175,155 @@ _TILES = (
             "faible renchérit chaque jeton. Rendez les appareils inactifs.",
         ),
         unit=SHARE,
-        sql=f"SELECT {_ratio('busy_seconds', 'gpu_seconds')} AS value\nFROM unit_costs\n{_WHERE}",
+        sql=f"SELECT {ratio('busy_seconds', 'gpu_seconds')} AS value\n"
+        f"FROM {costs(('busy_seconds', 'gpu_seconds'), _FILTERS)}",
+        link=FLEET,
     ),
     _tile(
         id=6,
-        grid=Grid(20, 0, 4, 4),
-        name="coverage",
-        title=Text("Observed", "Observé"),
+        grid=figure_at(5),
+        name="subsidy-share",
+        title=Text("Subsidy share of cost", "Part subventionnée du coût"),
         description=Text(
-            "Share of the device time of the chosen clusters that was measured in the range. Below 99 % totals miss "
-            "what was not seen: nothing is guessed. See coverage by cluster.",
-            "Part du temps d’appareil des grappes choisies qui a été mesurée dans la période. Sous 99 %, il manque aux "
-            "totaux ce qui n’a pas été vu : rien n’est deviné. Voyez la couverture par grappe.",
+            "Part of the cost of all work under the chosen agreements that the programmes pay; before caps in hours "
+            "that are not settled yet. Compare with the shares agreed: a drift means that work moved to places with "
+            "another share.",
+            "Part du coût des travaux des ententes choisies que les programmes paient ; avant plafonds dans les heures "
+            "qui ne sont pas encore réglées. Comparez aux parts convenues : un écart signale un déplacement vers des "
+            "lieux à autre part.",
         ),
         unit=SHARE,
-        thresholds=_COVERED,
-        sql=f"{_COVERAGE}SELECT if(sum(due) > 0, least(sum(seen) / sum(due), 1), NULL) AS value FROM coverage",
-        empty=Text("Known after three whole minutes.", "Connu après trois minutes entières."),
+        sql=f"SELECT {ratio('subsidy', 'cost')} AS value\n"
+        f"""FROM {costs(("subsidy", "cost"), IN_CURRENCY, "agreement != ''", _FILTERS)}""",
+        link=SUBSIDY_BURN,
     ),
+    observed_panel(7, 6, "cluster"),
+    newest_panel(8, 7, "cluster"),
 )
 
 
-def _by(label: str, value: str, where: str) -> str:
-    """SQL of a time series over unit_costs, one line per label."""
-    return f"""SELECT $__timeInterval(minute) AS time, {label} AS series, {value} AS value
-FROM unit_costs AS u LEFT JOIN {_CLUSTER_NAMES} AS c ON c.id = u.cluster
-{where}
-GROUP BY time, series
-HAVING value IS NOT NULL
+_LINES = 12
+
+
+def _largest(en: str, fr: str) -> Text:
+    """Words for a chart that is limited to that many lines."""
+    return Text(
+        f"{en} Of many lines the twelve largest; choose others above.",
+        f"{fr} De plusieurs courbes, les douze plus grandes ; choisissez-en d’autres ci-dessus.",
+    )
+
+
+def _by(label: str, key: Sequence[str], value: str, size: str, columns: Sequence[str], *conditions: str) -> str:
+    """SQL of a time series over costs, one line per key; `label` may name the cluster (`cluster_name`). Of more than
+    twelve lines those are there whose `size` is largest in the range."""
+    names = f"LEFT JOIN {CLUSTER_NAMES} AS c ON c.id = u.cluster" if "cluster" in key else ""
+    keys = ", ".join(key)
+    return f"""SELECT time, {label} AS series, value
+FROM (
+    SELECT *, dense_rank() OVER (ORDER BY size DESC, {keys}) AS place
+    FROM (
+        SELECT $__timeInterval(at) AS time, {keys}, {value} AS value, sum({size}) OVER (PARTITION BY {keys}) AS size
+        FROM {costs((*key, *columns), *conditions, _FILTERS)}
+        WHERE {WHOLE_SPAN}
+        GROUP BY time, {keys}
+        HAVING value IS NOT NULL
+    )
+) AS u {names}
+WHERE place <= {_LINES}
 ORDER BY time, series"""
 
 
-_chart = partial(Panel, kind=Kind.TIMESERIES)
+_CLUSTER_TITLE = "if(cluster_name = '', cluster, cluster_name)"
+_BY_CLUSTER = partial(_by, _CLUSTER_TITLE, ("cluster",))
+_BY_MODEL = partial(_by, f"concat(model, ' · ', {_CLUSTER_TITLE})", ("model", "cluster"))
 
-_BY_CLUSTER = "if(cluster_name = '', cluster, cluster_name)"
-_BY_MODEL = "concat(model, ' · ', cluster)"
-_PER_HOUR = "toFloat64(sum({})) * 60 / uniqExact(minute)"
+_chart = partial(Panel, kind=Kind.TIMESERIES, empty=_NOTHING_WHOLE)
+
+_FULL = Text("full cost", "coût complet")
+_AFTER = Text("after subsidy", "après subvention")
+
+# Hours, of long ranges days: what a cost is made of is known once its hour is settled.
+_SETTLED = (
+    ("costs_hourly", "period_start", f"NOT ({DAYS})", "$__timeFilter(period_start)"),
+    ("costs_daily", "toDateTime(day, 'UTC')", DAYS, "$__dateFilter(day)"),
+)
+
+
+def _stacked(sums: Sequence[tuple[Text, str]], columns: Sequence[str]) -> str:
+    """SQL of a time series whose lines are sums that add up to the cost of an hour or day; those always 0 are left
+    out."""
+    rows = "\n    UNION ALL\n".join(
+        f"    SELECT {moment} AS at, cost, settled, category, {', '.join(columns)} FROM {relation}\n"
+        f"    WHERE {wide} AND {bounded} AND {IN_CURRENCY} AND {_FILTERS}"
+        for relation, moment, wide, bounded in _SETTLED
+    )
+    parts = ",\n    ".join(f"({words(name)}, {total})" for name, total in sums)
+    return f"""SELECT time, series, value
+FROM (
+    SELECT time, part.1 AS series, part.2 AS value, sum(abs(value)) OVER (PARTITION BY series) AS size
+    FROM (
+        SELECT $__timeInterval(at) AS time, [
+    {parts}
+    ] AS parts
+        FROM (
+{rows}
+        )
+        GROUP BY time
+    )
+    ARRAY JOIN parts AS part
+)
+WHERE size != 0
+ORDER BY time, series"""
+
+
+_OPEN = Text("not settled yet", "pas encore réglé")
+_MADE_OF = _stacked(
+    (
+        (Text("electricity", "électricité"), "sumIf(energy_cost, settled)"),
+        (Text("operation", "exploitation"), "sumIf(operation_cost, settled)"),
+        (Text("purchase", "achat"), "sumIf(capital_cost, settled)"),
+        (Text("contract", "contrat"), "sumIf(contract_cost, settled)"),
+        (_OPEN, "sumIf(cost, NOT settled)"),
+    ),
+    ("energy_cost", "operation_cost", "capital_cost", "contract_cost"),
+)
+_USED_FOR = _stacked(
+    (
+        (Text("charged, busy", "facturé, occupé"), "sumIf(usage_cost, category = 'charged')"),
+        (Text("charged, not busy", "facturé, inoccupé"), "sumIf(cost - usage_cost, category = 'charged')"),
+        (Text("held without agreement", "réservé sans entente"), "sumIf(cost, category = 'unattributed')"),
+        (Text("held by nobody", "réservé par personne"), "sumIf(cost, category = 'idle')"),
+        (_OPEN, "sumIf(cost, category = 'open')"),
+    ),
+    ("usage_cost",),
+)
+_NO_HOUR = Text("No hour begins in this range.", "Aucune heure ne commence dans cette période.")
 
 _CHARTS = (
     _chart(
-        id=7,
+        id=9,
         grid=Grid(0, 4, 12, 9),
-        sql=_by(_BY_MODEL, _COST_PER_MTOK, f"{_WHERE} AND model != ''"),
+        sql=_BY_MODEL(_COST_PER_MTOK, "sum(cost)", ("cost", *_COUNTERS), IN_CURRENCY, _SERVES),
         name="cost-per-mtok-by-model",
         title=Text("Cost per 1M tokens, by model and cluster", "Coût par million de jetons, par modèle et grappe"),
-        description=Text(
+        description=_largest(
             f"Against the target band of {TARGET_LOW:.2f} to {TARGET_HIGH:.2f} CAD; logarithmic. A line above the "
             "band: more load, fewer replicas, or another cluster.",
             f"Face à la cible de {TARGET_LOW:.2f} à {TARGET_HIGH:.2f} CAD ; échelle logarithmique. Une courbe "
             "au-dessus : plus de charge, moins de répliques, ou une autre grappe.",
         ),
-        unit=CAD_PER_MTOK,
-        thresholds=(
-            Threshold(None, Level.PLAIN),
-            Threshold(TARGET_LOW, Level.GOOD, Text("target", "cible")),
-            Threshold(TARGET_HIGH, Level.PLAIN),
-        ),
+        unit=MONEY_PER_MTOK,
+        thresholds=_BAND,
         threshold_lines=True,
         log_scale=True,
     ),
     _chart(
-        id=8,
+        id=10,
         grid=Grid(12, 4, 12, 9),
-        sql=_by(_BY_MODEL, _J_PER_TOKEN, f"{_WHERE} AND model != ''"),
+        sql=_BY_MODEL(_J_PER_TOKEN, "sum(energy_j)", ("energy_j", *_COUNTERS), _SERVES),
         name="energy-by-model",
         title=Text("GPU energy per token, by model and cluster", "Énergie GPU par jeton, par modèle et grappe"),
-        description=Text(
+        description=_largest(
             "Joules of GPU energy per prompt and output token; logarithmic. A model that differs between clusters "
             "runs on older devices, or with less load, on one of them.",
             "Joules d’énergie GPU par jeton d’entrée et de sortie ; échelle logarithmique. Un modèle qui diffère "
@@ -247,164 +333,175 @@ _CHARTS = (
         log_scale=True,
     ),
     _chart(
-        id=9,
-        grid=Grid(0, 13, 8, 10),
-        sql=_by(_BY_CLUSTER, _PER_HOUR.format("cost"), _CLOSED),
-        name="cost-by-cluster",
-        title=Text("Cost per hour, by cluster", "Coût par heure, par grappe"),
-        description=Text(
-            "Cost of the chosen work per hour, over the minutes that were observed. A drop to less than before, "
-            "without fewer devices, is a price change.",
-            "Coût des travaux choisis par heure, sur les minutes observées. Une baisse sans moins d’appareils est un "
-            "changement de prix.",
-        ),
-        unit=CAD_PER_HOUR,
-    ),
-    _chart(
-        id=10,
-        grid=Grid(8, 13, 8, 10),
-        sql=_by(_BY_CLUSTER, _PER_HOUR.format("subsidy"), _CLOSED),
-        name="subsidy-by-cluster",
-        title=Text("Subsidy per hour, by cluster", "Subvention par heure, par grappe"),
-        description=Text(
-            "The programmes' part of that cost, before caps. Compare with the cost beside it.",
-            "La part des programmes dans ce coût, avant plafonds. Comparez au coût à côté.",
-        ),
-        unit=CAD_PER_HOUR,
-        link=_BURN,
-    ),
-    _chart(
         id=11,
-        grid=Grid(16, 13, 8, 10),
-        sql=_by("model", f"sum({_TOKENS}) / (60 * uniqExact(minute))", f"{_CLOSED} AND model != ''"),
+        grid=Grid(0, 13, 12, 9),
+        sql=_MADE_OF,
+        name="cost-split",
+        title=Text("What the cost is made of", "De quoi le coût est fait"),
+        description=Text(
+            "Cost of each hour, of long ranges of each interval, by its parts: electricity, operation, the purchase "
+            "written off, and contracts of rented devices. Known once an hour is settled, minutes after its end. Much "
+            "electricity: move work to a cheaper tariff. Much purchase: keep the devices busy.",
+            "Coût de chaque heure, ou de chaque intervalle d’une longue période, par ses parts : électricité, "
+            "exploitation, achat amorti, et contrats des appareils loués. Connu une fois l’heure réglée, quelques "
+            "minutes après sa fin. Beaucoup d’électricité : déplacez le travail vers un tarif plus bas. Beaucoup "
+            "d’achat : occupez les appareils.",
+        ),
+        unit=MONEY,
+        stacked=True,
+        empty=_NO_HOUR,
+    ),
+    _chart(
+        id=12,
+        grid=Grid(12, 13, 12, 9),
+        sql=_USED_FOR,
+        name="cost-use",
+        title=Text("What the cost is spent on", "À quoi le coût sert"),
+        description=Text(
+            "The same cost by what it served: charged to agreements while busy and while not, held by work that has "
+            "no agreement, and held by nobody. Without agreement: see who holds these devices in fleet operations. "
+            "Held by nobody: offer the devices, or switch them off.",
+            "Le même coût par ce qu’il a servi : facturé aux ententes, occupé ou non, réservé par un travail sans "
+            "entente, et réservé par personne. Sans entente : voyez qui tient ces appareils dans l’exploitation du "
+            "parc. Réservé par personne : offrez ces appareils, ou éteignez-les.",
+        ),
+        unit=MONEY,
+        stacked=True,
+        link=FLEET,
+        empty=_NO_HOUR,
+    ),
+    _chart(
+        id=13,
+        grid=Grid(0, 22, 12, 9),
+        name="cost-after-subsidy",
+        title=Text("Cost per 1M tokens, full and after subsidy", "Coût par million de jetons, complet et subventionné"),
+        description=Text(
+            "What a million tokens cost, and what of it the recipients pay themselves; the distance between the lines "
+            f"is the subsidy. The band is the national target of {TARGET_LOW:.2f} to {TARGET_HIGH:.2f} CAD. Where only "
+            "the lower line is within it, the price rests on the subsidy.",
+            "Ce que coûte un million de jetons, et ce que les bénéficiaires en paient eux-mêmes ; l’écart entre les "
+            f"courbes est la subvention. La bande est la cible nationale de {TARGET_LOW:.2f} à {TARGET_HIGH:.2f} CAD. "
+            "Si seule la courbe du bas y est, le prix repose sur la subvention.",
+        ),
+        unit=MONEY_PER_MTOK,
+        thresholds=_BAND,
+        threshold_lines=True,
+        styles=(SeriesStyle(_FULL, down_to=_AFTER), SeriesStyle(_AFTER, dashed=True)),
+        sql=f"""SELECT time, line.1 AS series, line.2 AS value
+FROM (
+    SELECT $__timeInterval(at) AS time, {_COST_PER_MTOK} AS full_cost,
+        {ratio("cost - subsidy", _TOKENS, " * 1e6")} AS after_subsidy
+    FROM {costs(("cost", "subsidy", *_COUNTERS), IN_CURRENCY, _SERVES, _FILTERS)}
+    WHERE {WHOLE_SPAN}
+    GROUP BY time
+    HAVING full_cost IS NOT NULL
+)
+ARRAY JOIN [({words(_FULL)}, full_cost), ({words(_AFTER)}, after_subsidy)] AS line
+ORDER BY time, series""",
+    ),
+    _chart(
+        id=14,
+        grid=Grid(12, 22, 12, 9),
+        sql=_by("model", ("model",), per_second(f"sum({_TOKENS})"), f"sum({_TOKENS})", _COUNTERS, _SERVES),
         name="tokens-by-model",
         title=Text("Tokens per second, by model", "Jetons par seconde, par modèle"),
-        description=Text(
-            "Prompt and output tokens, all clusters together. When it falls while cost stays, cost per token rises.",
+        description=_largest(
+            "Prompt and output tokens, all clusters together. When it falls while cost stays, cost per token rises: "
+            "ask who serves the model whether requests fail or traffic moved.",
             "Jetons d’entrée et de sortie, toutes grappes confondues. Quand il baisse et que le coût reste, le coût "
-            "par jeton monte.",
+            "par jeton monte : demandez à qui sert le modèle si des requêtes échouent ou si le trafic s’est déplacé.",
         ),
         unit=TOKENS_PER_SECOND,
     ),
+    _chart(
+        id=15,
+        grid=Grid(0, 31, 12, 9),
+        sql=_BY_CLUSTER(_PER_HOUR.format(per_second("sum(cost)")), "sum(cost)", ("cost",), IN_CURRENCY),
+        name="cost-by-cluster",
+        title=Text("Cost per hour, by cluster", "Coût par heure, par grappe"),
+        description=_largest(
+            "Cost of the chosen work per hour, over the minutes, hours or days that were observed. A drop to less than "
+            "before, without fewer devices, is a price change.",
+            "Coût des travaux choisis par heure, sur les minutes, heures ou jours observés. Une baisse sans moins "
+            "d’appareils est un changement de prix.",
+        ),
+        unit=MONEY_PER_HOUR,
+    ),
+    _chart(
+        id=16,
+        grid=Grid(12, 31, 12, 9),
+        sql=_BY_CLUSTER(_PER_HOUR.format(per_second("sum(subsidy)")), "sum(subsidy)", ("subsidy",), IN_CURRENCY),
+        name="subsidy-by-cluster",
+        title=Text("Subsidy per hour, by cluster", "Subvention par heure, par grappe"),
+        description=_largest(
+            "The programmes' part of that cost; before caps in hours that are not settled yet. Compare with the cost "
+            "beside it: where the lines part, less of the work is subsidised.",
+            "La part des programmes dans ce coût ; avant plafonds dans les heures qui ne sont pas encore réglées. "
+            "Comparez au coût à côté : où les courbes s’écartent, une moindre part du travail est subventionnée.",
+        ),
+        unit=MONEY_PER_HOUR,
+        link=SUBSIDY_BURN,
+    ),
 )
 
+_KEY = ("cluster", "model", "agreement")
+_MEASURES = (
+    "gpu_seconds", "busy_seconds", "energy_j", "prompt_tokens", "generation_tokens", "cost", "usage_cost", "subsidy",
+)  # fmt: skip
+
 _COSTS = Panel(
-    id=12,
+    id=17,
     name="costs",
     kind=Kind.TABLE,
     title=Text("Cost by cluster, model and agreement", "Coût par grappe, modèle et entente"),
     description=Text(
         "Totals of the range, dearest first. Cost counts allocated time and adds up to the bill; usage cost is its "
-        "busy part. A wide gap between the two is money for idle devices.",
+        "busy part. A wide gap between the two is money for idle devices. What is booked in another currency stands "
+        "beside it and is not added. Follow an agreement to its details, a cluster to its devices.",
         "Totaux de la période, les plus chers d’abord. Le coût compte le temps alloué et égale la facture ; le coût "
-        "d’usage en est la part occupée. Un grand écart entre les deux est de l’argent pour des appareils inactifs.",
+        "d’usage en est la part occupée. Un grand écart entre les deux est de l’argent pour des appareils inactifs. Ce "
+        "qui est comptabilisé dans une autre devise figure à côté, sans être ajouté. Suivez une entente vers son "
+        "détail, une grappe vers ses appareils.",
     ),
-    sql=f"""SELECT {_BY_CLUSTER} AS cluster_title, if(model = '', {words(_NO_MODEL)}, model) AS model_title,
-    if(agreement = '', {words(_UNATTRIBUTED)}, agreement) AS agreement_title, agreement,
-    sum(gpu_seconds) / 3600 AS gpu_hours, sum({_TOKENS}) AS tokens, sum(u.cost) AS total, sum(usage_cost) AS used,
-    sum(u.subsidy) AS paid, {_ratio("cost", _TOKENS, " * 1e6")} AS per_mtok,
-    {_ratio("cost", "generation_tokens", " * 1e6")} AS per_mtok_output, {_J_PER_TOKEN} AS j_per_token,
-    {_ratio("busy_seconds", "gpu_seconds")} AS busy
-FROM unit_costs AS u LEFT JOIN {_CLUSTER_NAMES} AS c ON c.id = u.cluster
-{_WHERE}
-GROUP BY u.cluster, cluster_name, model, agreement
+    sql=f"""SELECT {_CLUSTER_TITLE} AS cluster_title, if(model = '', {words(_NO_MODEL)}, model) AS model_title,
+    if(agreement = '', {words(_UNATTRIBUTED)}, agreement) AS agreement_title, cluster, model, agreement,
+    gpu_hours, tokens, total, used, paid, per_mtok, per_mtok_output, j_per_token, busy, other
+FROM (
+    SELECT cluster, model, agreement, toFloat64(sum(gpu_seconds)) / 3600 AS gpu_hours, sum({_TOKENS}) AS tokens,
+        sumIf(cost, {IN_CURRENCY}) AS total, sumIf(usage_cost, {IN_CURRENCY}) AS used,
+        sumIf(subsidy, {IN_CURRENCY}) AS paid,
+        toFloat64(total) * 1e6 / nullIf(sumIf({_TOKENS}, {IN_CURRENCY}), 0) AS per_mtok,
+        toFloat64(total) * 1e6 / nullIf(sumIf(generation_tokens, {IN_CURRENCY}), 0) AS per_mtok_output,
+        {_J_PER_TOKEN} AS j_per_token, {ratio("busy_seconds", "gpu_seconds")} AS busy,
+        arrayStringConcat(arraySort(groupArrayIf(concat(toDecimalString(cost, 2), ' ', currency),
+            cost != 0 AND NOT ({IN_CURRENCY}))), ', ') AS other
+    FROM (
+        SELECT {", ".join(_KEY)}, currency, {", ".join(f"sum({name}) AS {name}" for name in _MEASURES)}
+        FROM {totals((*_KEY, "currency", *_MEASURES), _FILTERS)}
+        GROUP BY {", ".join(_KEY)}, currency
+    )
+    GROUP BY {", ".join(_KEY)}
+) AS u LEFT JOIN {CLUSTER_NAMES} AS c ON c.id = u.cluster
 ORDER BY total DESC, cluster_title, model_title, agreement LIMIT 200""",
-    grid=Grid(0, 23, 24, 11),
+    grid=Grid(0, 40, 24, 11),
     limit=200,
     columns=(
-        Column("cluster_title", Text("Cluster", "Grappe")),
-        Column("model_title", Text("Model", "Modèle")),
-        Column("agreement_title", Text("Agreement", "Entente"), link=RowLink(_BURN, "agreement", "agreement")),
+        Column("cluster_title", Text("Cluster", "Grappe"), link=RowLink(FLEET, {"cluster": "cluster"})),
+        Column("model_title", Text("Model", "Modèle"), link=RowLink(UID, {"model": "model"})),
+        Column(
+            "agreement_title", Text("Agreement", "Entente"), link=RowLink(AGREEMENT_DETAIL, {"agreement": "agreement"})
+        ),
         Column("gpu_hours", Text("Device time", "Temps d’appareil"), GPU_HOURS),
         Column("tokens", Text("Prompt and output", "Entrée et sortie"), TOKENS),
-        Column("total", Text("Cost", "Coût"), CAD),
-        Column("used", Text("Usage cost", "Coût d’usage"), CAD),
-        Column("paid", Text("Subsidy", "Subvention"), CAD),
-        Column("per_mtok", Text("Per 1M tokens", "Par million"), CAD_PER_MTOK, thresholds=_TARGET),
-        Column("per_mtok_output", Text("Per 1M output", "Par million (sortie)"), CAD_PER_MTOK),
+        Column("total", Text("Cost", "Coût"), MONEY),
+        Column("used", Text("Usage cost", "Coût d’usage"), MONEY),
+        Column("paid", Text("Subsidy", "Subvention"), MONEY),
+        Column("per_mtok", Text("Per 1M tokens", "Par million"), MONEY_PER_MTOK, thresholds=_TARGET),
+        Column("per_mtok_output", Text("Per 1M output", "Par million (sortie)"), MONEY_PER_MTOK),
         Column("j_per_token", Text("Energy", "Énergie"), JOULES_PER_TOKEN),
         Column("busy", Text("Busy", "Occupé"), SHARE, gauge=True),
-    ),
-)
-
-_IDLE = Panel(
-    id=13,
-    name="idle-devices",
-    kind=Kind.TABLE,
-    title=Text("Held, yet idle", "Réservés, mais inactifs"),
-    description=Text(
-        f"Devices that a workload held for {IDLE_FOR_S // 60} minutes or more in the last six hours of the range "
-        f"while less than {IDLE_BELOW:.0%} busy, dearest first. Ask the holder to give them back.",
-        f"Appareils qu’un travail a tenus {IDLE_FOR_S // 60} minutes ou plus dans les six dernières heures de la "
-        f"période, occupés à moins de {IDLE_BELOW * 100:.0f} %, les plus chers d’abord. Demandez au détenteur de les "
-        "rendre.",
-    ),
-    sql=f"""SELECT if(any(cluster_name) = '', u.cluster, any(cluster_name)) AS cluster_title, node,
-    if(slice = '', device, concat(device, ' / ', slice)) AS device_title, workload,
-    if(agreement = '', {words(_UNATTRIBUTED)}, agreement) AS agreement_title,
-    sum(dateDiff('millisecond', ts_start, ts_end)) / 1000 AS held_s,
-    {_ratio("busy_seconds", "busy_known_seconds")} AS busy, sum(u.cost) AS total, currency
-FROM gpu_usage AS u LEFT JOIN {_CLUSTER_NAMES} AS c ON c.id = u.cluster
-WHERE ts_start >= greatest($__fromTime, $__toTime - INTERVAL 6 HOUR) AND ts_start <= $__toTime
-    AND workload != '' AND {only("cluster", "cluster")} AND {only("agreement", "agreement")}
-GROUP BY u.cluster, node, device, slice, workload, agreement, currency
-HAVING busy < {IDLE_BELOW} AND held_s >= {IDLE_FOR_S}
-ORDER BY total DESC, u.cluster, device, slice LIMIT 50""",
-    grid=Grid(0, 34, 14, 9),
-    bounded="end",
-    limit=50,
-    columns=(
-        Column("cluster_title", Text("Cluster", "Grappe")),
-        Column("node", Text("Node", "Nœud")),
-        Column("device_title", Text("Device", "Appareil")),
-        Column("workload", Text("Held by", "Détenu par")),
-        Column("agreement_title", Text("Agreement", "Entente")),
-        Column("held_s", Text("Held for", "Durée"), SECONDS),
-        Column("busy", Text("Busy", "Occupé"), SHARE),
-        Column("currency", Text("Currency", "Devise")),
-        Column("total", Text("Cost", "Coût"), AMOUNT),
-    ),
-    empty=Text(
-        f"No device was held for {IDLE_FOR_S // 60} minutes without work.",
-        f"Aucun appareil n’a été réservé {IDLE_FOR_S // 60} minutes sans travail.",
-    ),
-)
-
-_COVERAGE_TABLE = Panel(
-    id=14,
-    name="coverage-by-cluster",
-    kind=Kind.TABLE,
-    title=Text("Coverage and freshness", "Couverture et fraîcheur"),
-    description=Text(
-        "Share of each cluster's device time that was measured in the range, age of its newest usage, and cost in "
-        "other currencies, which the figures above do not include: add an exchange rate to include it.",
-        "Part du temps d’appareil de chaque grappe mesurée dans la période, âge de son dernier usage, et coûts en "
-        "d’autres devises, que les chiffres ci-dessus n’incluent pas : ajoutez un taux de change pour les inclure.",
-    ),
-    sql=f"""{_COVERAGE}SELECT if(c.name = '', c.id, c.name) AS cluster,
-    if(v.due > 0, least(v.seen / v.due, 1), NULL) AS observed,
-    if(n.cluster = '', NULL, dateDiff('millisecond', n.reached, now64(3)) / 1000) AS age_s, o.other AS other
-FROM (SELECT id, name FROM clusters FINAL WHERE {only("id", "cluster")}) AS c
-LEFT JOIN coverage AS v ON v.cluster = c.id
-LEFT JOIN ({NEWEST_BY_CLUSTER}
-) AS n ON n.cluster = c.id
-LEFT JOIN (
-    SELECT cluster, arrayStringConcat(groupArray(concat(toDecimalString(amount, 2), ' ', currency)), ', ') AS other
-    FROM (
-        SELECT cluster, currency, sum(cost) AS amount FROM unit_costs
-        WHERE $__timeFilter(minute) AND currency != 'CAD' GROUP BY cluster, currency ORDER BY currency
-    )
-    GROUP BY cluster
-) AS o ON o.cluster = c.id
-ORDER BY observed ASC NULLS FIRST, cluster""",
-    grid=Grid(14, 34, 10, 9),
-    columns=(
-        CLUSTER_COLUMN,
-        Column("observed", Text("Observed", "Observé"), SHARE, thresholds=_COVERED, gauge=True),
-        Column("age_s", Text("Newest usage", "Dernier usage"), SECONDS, thresholds=FRESHNESS),
         Column("other", Text("Other currencies", "Autres devises"), words={"": Text("none", "aucune")}),
     ),
-    empty=Text("No cluster is configured.", "Aucune grappe n’est configurée."),
 )
 
 DASHBOARD = Dashboard(
@@ -414,7 +511,8 @@ DASHBOARD = Dashboard(
         "What does a million tokens cost, where, and why?",
         "Combien coûte un million de jetons, où, et pourquoi ?",
     ),
-    variables=(PROGRAMME, AGREEMENT, CLUSTER, MODEL),
-    panels=(*_TILES, *_CHARTS, _COSTS, _IDLE, _COVERAGE_TABLE),
+    variables=(PROGRAMME, AGREEMENT, CLUSTER, MODEL, CURRENCY),
+    panels=(*_TILES, *_CHARTS, _COSTS, open_alerts_panel(18, Grid(0, 51, 24, 8), *_VARIABLES)),
     freshness_sql=FRESHNESS_SQL,
+    annotations=(alert_annotation((UID,), *_VARIABLES), price_annotation("cluster")),
 )

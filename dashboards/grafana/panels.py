@@ -1,9 +1,12 @@
 """One panel definition as Grafana panel JSON."""
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Sequence
 
-from dashboards.model import Column, Kind, Level, Panel, Threshold
-from dashboards.units import Lang, Style, Unit
+from dashboards.grafana.links import Json, panel_links, row_link
+from dashboards.model import MAX_POINTS, Column, Dashboard, Kind, Level, Panel, SeriesStyle, Threshold
+from dashboards.units import Style, Unit
+from schemas.texts import Lang
 
 DATASOURCE = {"type": "grafana-clickhouse-datasource", "uid": "${datasource}"}
 PLUGIN_VERSION = "4.20.0"  # grafana-clickhouse-datasource whose query form this is
@@ -12,19 +15,14 @@ INTERVAL = "1m"  # the ledger's minutes: no point is finer
 TIME_SERIES, TABLE = 0, 1  # target.format; a number, not a word
 
 # Grafana's named colours, which suit both of its themes.
-_COLOURS = {Level.PLAIN: "text", Level.GOOD: "green", Level.WATCH: "orange", Level.ACT: "red"}
-
-Uid = Callable[[str], str]
-Json = dict[str, object]
+COLOURS = {Level.PLAIN: "text", Level.GOOD: "green", Level.WATCH: "orange", Level.ACT: "red"}
 
 
-def panel_json(panel: Panel, lang: Lang, uid_of: Uid) -> Json:
-    """A panel; `uid_of` gives the Grafana uid of a dashboard in the same language."""
-    options, defaults, overrides = {
-        Kind.STAT: _stat,
-        Kind.TIMESERIES: _timeseries,
-        Kind.TABLE: _table,
-    }[panel.kind](panel, lang, uid_of)
+def panel_json(panel: Panel, board: Dashboard, lang: Lang) -> Json:
+    """A panel of `board` in one language."""
+    options, defaults, overrides = {Kind.STAT: _stat, Kind.TIMESERIES: _timeseries, Kind.TABLE: _table}[panel.kind](
+        panel, board, lang
+    )
     grid = panel.grid
     return {
         "datasource": DATASOURCE,
@@ -33,35 +31,32 @@ def panel_json(panel: Panel, lang: Lang, uid_of: Uid) -> Json:
         "gridPos": {"h": grid.h, "w": grid.w, "x": grid.x, "y": grid.y},
         "id": panel.id,
         "interval": INTERVAL,
-        "links": _links(panel, lang, uid_of),
+        "links": panel_links(panel, lang),
+        "maxDataPoints": MAX_POINTS,
         "options": options,
-        "targets": [
-            {
-                "datasource": DATASOURCE,
-                "editorType": "sql",
-                "format": TIME_SERIES if panel.kind is Kind.TIMESERIES else TABLE,
-                "meta": {},
-                "pluginVersion": PLUGIN_VERSION,
-                "queryType": "timeseries" if panel.kind is Kind.TIMESERIES else "table",
-                "rawSql": panel.sql,
-                "refId": "A",
-            }
-        ],
-        "title": panel.title.of(lang),
+        "targets": [query(panel.sql, TIME_SERIES if panel.kind is Kind.TIMESERIES else TABLE)],
+        "title": panel.title.of(lang) + (" (${currency})" if _in_currency(panel) else ""),
         "type": panel.kind.value,
     }
 
 
-def _links(panel: Panel, lang: Lang, uid_of: Uid) -> list[Json]:
-    if panel.link is None:
-        return []
-    return [
-        {
-            "targetBlank": False,
-            "title": "Explique" if lang == "fr" else "Explain",
-            "url": f"/d/{uid_of(panel.link)}?${{__url_time_range}}&${{__all_variables}}",
-        }
-    ]
+def query(sql: str, form: int, ref_id: str = "A", source: str = DATASOURCE["uid"]) -> Json:
+    """A query as the plugin reads it; `form` is TIME_SERIES or TABLE, `source` the uid of the data source."""
+    return {
+        "datasource": DATASOURCE | {"uid": source},
+        "editorType": "sql",
+        "format": form,
+        "meta": {},
+        "pluginVersion": PLUGIN_VERSION,
+        "queryType": "timeseries" if form == TIME_SERIES else "table",
+        "rawSql": sql,
+        "refId": ref_id,
+    }
+
+
+def _in_currency(panel: Panel) -> bool:
+    """Whether the panel shows amounts in the chosen currency: Grafana has no unit for it, so the title names it."""
+    return panel.unit.money or any(column.unit.money for column in panel.columns)
 
 
 def _unit(unit: Unit) -> Json:
@@ -73,20 +68,39 @@ def _steps(thresholds: Sequence[Threshold], colours: dict[Level, str]) -> Json:
     return {"mode": "absolute", "steps": steps or [{"color": colours[Level.PLAIN], "value": None}]}
 
 
-def _stat(panel: Panel, _: Lang, __: Uid) -> tuple[Json, Json, list[Json]]:
+def _named(name: str, properties: Json) -> Json:
+    """An override of one column, or of the one series that goes by that name."""
+    return {
+        "matcher": {"id": "byName", "options": name},
+        "properties": [{"id": key, "value": value} for key, value in properties.items()],
+    }
+
+
+def _stat(panel: Panel, _: Dashboard, __: Lang) -> tuple[Json, Json, list[Json]]:
+    """A figure, and the row's `note` beside it, as its name.
+
+    Only "all values" knows the other columns of the row. The figure is then found as the one number of the row: a name
+    that is replaced is no longer found by a pattern. The note must not be read as a number or a date.
+    """
+    noted = re.search(r"\bAS note\b", panel.sql) is not None
     options: Json = {
         "colorMode": "value" if panel.thresholds else "none",
         "graphMode": "none",
         "justifyMode": "auto",
         "orientation": "auto",
-        "reduceOptions": {"calcs": ["lastNotNull"], "fields": "/^value$/", "values": False},
-        "textMode": "value",
-        "wideLayout": True,
+        "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "limit": 1, "values": True}
+        if noted
+        else {"calcs": ["lastNotNull"], "fields": "/^value$/", "values": False},
+        "textMode": "value_and_name" if noted else "value",
+        "wideLayout": not noted,
     }
-    return options, {"thresholds": _steps(panel.thresholds, _COLOURS)} | _unit(panel.unit), []
+    defaults: Json = {"thresholds": _steps(panel.thresholds, COLOURS)} | _unit(panel.unit)
+    if not noted:
+        return options, defaults, []
+    return options, defaults | {"displayName": "${__data.fields.note}"}, [_named("note", {"unit": "string"})]
 
 
-def _timeseries(panel: Panel, _: Lang, __: Uid) -> tuple[Json, Json, list[Json]]:
+def _timeseries(panel: Panel, _: Dashboard, lang: Lang) -> tuple[Json, Json, list[Json]]:
     options: Json = {
         "legend": {"calcs": ["lastNotNull"], "displayMode": "table", "placement": "bottom", "showLegend": True},
         "tooltip": {"mode": "multi", "sort": "desc"},
@@ -100,6 +114,8 @@ def _timeseries(panel: Panel, _: Lang, __: Uid) -> tuple[Json, Json, list[Json]]
         "spanNulls": False,
         "thresholdsStyle": {"mode": "line+area" if panel.threshold_lines else "off"},
     }
+    if panel.stacked:
+        custom |= {"fillOpacity": 60, "lineWidth": 1, "stacking": {"group": "A", "mode": "normal"}}
     if not panel.log_scale:
         custom["axisSoftMin"] = 0
     marks = [t.at for t in panel.thresholds if t.at is not None]
@@ -109,35 +125,40 @@ def _timeseries(panel: Panel, _: Lang, __: Uid) -> tuple[Json, Json, list[Json]]
         "color": {"mode": "palette-classic-by-name"},
         "custom": custom,
         "displayName": "${__field.labels.series}",
-        "thresholds": _steps(panel.thresholds, _COLOURS | {Level.PLAIN: "transparent"}),
+        "thresholds": _steps(panel.thresholds, COLOURS | {Level.PLAIN: "transparent"}),
     }
-    return options, defaults | _unit(panel.unit), []
+    return options, defaults | _unit(panel.unit), [_series(style, lang) for style in panel.styles]
 
 
-def _table(panel: Panel, lang: Lang, uid_of: Uid) -> tuple[Json, Json, list[Json]]:
+def _series(style: SeriesStyle, lang: Lang) -> Json:
+    properties: Json = {}
+    if style.dashed:
+        properties["custom.lineStyle"] = {"dash": [8, 6], "fill": "dash"}
+    if style.down_to is not None:
+        properties["custom.fillBelowTo"] = style.down_to.of(lang)
+        properties["custom.fillOpacity"] = 15
+    if style.level is not None:
+        properties["color"] = {"fixedColor": COLOURS[style.level], "mode": "fixed"}
+    return _named(style.name.of(lang), properties)
+
+
+def _table(panel: Panel, board: Dashboard, lang: Lang) -> tuple[Json, Json, list[Json]]:
     shown = {column.name for column in panel.columns}
-    linked = {column.link.column for column in panel.columns if column.link} - shown
-    overrides = [_override(column, lang, uid_of) for column in panel.columns]
-    overrides += [_named(name, {"custom.hidden": True}) for name in sorted(linked)]
+    carried = {name for column in panel.columns if column.link for name in column.link.columns()}
+    overrides = [_column(column, board, lang) for column in panel.columns]
+    overrides += [_named(name, {"custom.hidden": True}) for name in sorted(carried - shown)]
     defaults: Json = {
         "custom": {"align": "auto", "cellOptions": {"type": "auto"}, "filterable": False},
-        "thresholds": _steps((), _COLOURS),
+        "thresholds": _steps((), COLOURS),
         "unit": "string",
     }
     return {"cellHeight": "sm", "footer": {"show": False}, "showHeader": True}, defaults, overrides
 
 
-def _named(name: str, properties: Json) -> Json:
-    return {
-        "matcher": {"id": "byName", "options": name},
-        "properties": [{"id": key, "value": value} for key, value in properties.items()],
-    }
-
-
-def _override(column: Column, lang: Lang, uid_of: Uid) -> Json:
+def _column(column: Column, board: Dashboard, lang: Lang) -> Json:
     properties: Json = {"displayName": column.title.of(lang)} | _unit(column.unit)
     if column.thresholds:
-        properties["thresholds"] = _steps(column.thresholds, _COLOURS)
+        properties["thresholds"] = _steps(column.thresholds, COLOURS)
         properties["custom.cellOptions"] = {"type": "color-text"}
     if column.gauge:
         properties["custom.cellOptions"] = {"mode": "basic", "type": "gauge", "valueDisplayMode": "text"}
@@ -147,10 +168,7 @@ def _override(column: Column, lang: Lang, uid_of: Uid) -> Json:
     if column.levels:
         properties["custom.cellOptions"] = {"type": "color-text"}
     if column.link is not None:
-        query = (
-            f"${{__url_time_range}}&var-{column.link.variable}=${{__data.fields.{column.link.column}:percentencode}}"
-        )
-        properties["links"] = [{"title": column.title.of(lang), "url": f"/d/{uid_of(column.link.dashboard)}?{query}"}]
+        properties["links"] = [row_link(column.link, board, lang, column.title.of(lang))]
     return _named(column.name, properties)
 
 
@@ -161,7 +179,7 @@ def _mappings(column: Column, lang: Lang) -> list[Json]:
     for index, (code, text) in enumerate(column.words.items()):
         result: Json = {"index": index, "text": text.of(lang)}
         if code in column.levels:
-            result["color"] = _COLOURS[column.levels[code]]
+            result["color"] = COLOURS[column.levels[code]]
         if code:
             options[code] = result
         else:

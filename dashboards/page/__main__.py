@@ -20,6 +20,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
         host=arguments.host,
         port=arguments.port,
         refresh_s=arguments.refresh,
+        opens_with=arguments.range,
         stop=stop,
     )
 
@@ -32,6 +33,9 @@ def main() -> int:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--refresh", type=float, default=5.0, metavar="S", help="seconds between reads (default: 5)")
+    parser.add_argument(
+        "--range", metavar="NAME", help="time range to open with, such as 15m or fy (default: each its own)"
+    )
     try:
         asyncio.run(_serve(parser.parse_args()))
     except PageError as error:

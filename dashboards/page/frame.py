@@ -11,10 +11,29 @@ from dashboards.model import Dashboard, Panel
 from dashboards.page import words
 from dashboards.page.markup import tag
 from dashboards.page.state import Theme
-from dashboards.units import Lang
+from schemas.texts import Lang
 
 STYLE = (files("dashboards.page") / "style.css").read_text(encoding="utf-8")
 LOGO = (files("dashboards.page") / "favicon.svg").read_text(encoding="utf-8")
+
+# Back and forward read the page that the address says. Figures are written anew while somebody may be at a link or a
+# head of a table with the keyboard: the same one is taken up again.
+_SCRIPT = """
+addEventListener('popstate', () => { if (!location.hash) location.reload(); });
+(() => {
+  let held = null;
+  document.addEventListener('focusin', event => {
+    const element = event.target, body = element.closest('.cw-body');
+    const own = element.dataset.sort ? `[data-sort="${CSS.escape(element.dataset.sort)}"]`
+      : `a[href="${CSS.escape(element.getAttribute('href') ?? '')}"]`;
+    held = body && {element, body, own};
+  });
+  new MutationObserver(() => {
+    if (held && !held.element.isConnected && document.activeElement === document.body)
+      held.body.querySelector(held.own)?.focus({preventScroll: true});
+  }).observe(document, {childList: true, subtree: true});
+})();
+"""
 
 
 def dress(lang: Lang, theme: Theme, title: str) -> None:
@@ -24,7 +43,7 @@ def dress(lang: Lang, theme: Theme, title: str) -> None:
     client.page.language = "fr" if lang == "fr" else "en-US"
     client.page.dark = is_dark(theme)
     ui.page_title(f"{title} · Commonwatt")
-    ui.add_head_html(f"<style>{STYLE}</style>")
+    ui.add_head_html(f"<style>{STYLE}</style><script>{_SCRIPT}</script>")
     if theme:
         ui.add_head_html(f"<script>document.documentElement.dataset.theme = '{theme}'</script>")
 
@@ -67,7 +86,8 @@ def curtain(board: Dashboard, lang: Lang) -> None:
         for panel in board.panels
     )  # fmt: skip
     top = tag("div", tag("div", brand(), _class="cw-brand"), _class="cw-top")
-    header = tag("div", top, title_block(board, lang), tag("div", _class="cw-choices"), _class="cw-header")
+    title = tag("div", title_block(board, lang), _class="cw-title-row")
+    header = tag("div", top, title, tag("div", _class="cw-choices"), _class="cw-header")
     grid = tag("div", cards, _class="cw-main")
     ui.add_body_html(tag("div", header, grid, _class="cw-curtain nicegui-content", aria_hidden="true"))
 

@@ -10,17 +10,25 @@ from nicegui import ui
 
 from dashboards.boards import DASHBOARDS
 from dashboards.boards.common import FRESHNESS
-from dashboards.macros import Window, expand, substitute
-from dashboards.model import Kind, Level, Variable, level_of
+from dashboards.macros import Window
+from dashboards.model import Annotation, Kind, Level, level_of
 from dashboards.page import frame, markup, words
+from dashboards.page.controls import EventControl, FilterControl, RangeControl
 from dashboards.page.feed import Feed, QueryFailed
+from dashboards.page.marks import Mark, marks_of
 from dashboards.page.markup import tag
 from dashboards.page.panel_view import PanelView
-from dashboards.page.state import RANGES, State, Theme
-from dashboards.units import SECONDS, Lang, figure
+from dashboards.page.ranges import Range
+from dashboards.page.state import State, Theme
+from dashboards.units import SECONDS, figure
+from schemas.texts import Lang
 
 AT_FIRST_S = 0.15  # the first page holds the figures that are read by then; the rest follows on its own
 SPEAK_EVERY_S = 60.0  # a screen reader is told the figures this often, and when the viewer changes something
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
 
 
 class Board:
@@ -30,9 +38,8 @@ class Board:
         self.state, self.feed, self.refresh_s = state, feed, refresh_s
         self.spoken_at = 0.0
         self.level: Level | None = None
-        self.ranges: dict[str, ui.element] = {}
-        self.selects: dict[str, ui.select] = {}
-        self.options: dict[str, dict[str, str]] = {}
+        self.read_at = -1  # number of the period in which the figures were read
+        self.events: EventControl | None = None
 
     async def open(self) -> None:
         """Build the page and read it for the first time."""
@@ -40,15 +47,23 @@ class Board:
         frame.dress(lang, self.state.theme, board.title.of(lang))
         with ui.element("header").classes("cw-header"):
             self._top()
-            self._choices()
+            with ui.element("div").classes("cw-choices"):
+                self.range = RangeControl(_now_ms, lambda: self.state, self.choose)
+                self.filters = FilterControl(lambda: self.state, self.choose)
+                if board.annotations:
+                    self.events = EventControl(lambda: self.state, self.choose)
         with ui.element("div").classes("cw-main").props('id="figures" tabindex="-1"') as main:
-            self.panels = [PanelView(panel, self.state) for panel in board.panels]
+            self.panels = [PanelView(panel, self.state, self._zoom) for panel in board.panels]
         ui.skip_link(words.SKIP.of(lang), target=main)
         self.speaker = ui.label("").classes("cw-hidden").props('aria-live="polite" role="status"')
         frame.curtain(board, lang)
         first = asyncio.create_task(self._begin())
         await asyncio.wait({first}, timeout=AT_FIRST_S)
-        ui.timer(self.refresh_s, self.refresh, immediate=False)
+        ui.timer(self.refresh_s, self._tick, immediate=False)
+
+    async def _tick(self) -> None:
+        if ui.context.client.has_socket_connection:  # a closed window is kept a while, in case it comes back
+            await self.refresh()
 
     async def _begin(self) -> None:
         await self._check_choices()
@@ -60,7 +75,6 @@ class Board:
             ui.html(frame.brand(), sanitize=False).classes("cw-brand")
             self.nav = ui.html(self._links(), sanitize=False, tag="nav").classes("cw-nav")
             self.nav.props(f'aria-label="{words.DASHBOARDS.of(lang)}"')
-            self.freshness = ui.html("", sanitize=False).classes("cw-fresh").props('id="freshness"')
             with ui.element("div").classes("cw-switches"):
                 self.theme = (
                     ui.button(on_click=self._next_theme, color=None).props("flat dense no-caps").classes("cw-switch")
@@ -71,7 +85,9 @@ class Board:
                 language.props(f'flat dense no-caps lang="{other}"').classes("cw-switch").tooltip(
                     words.LANGUAGE_HINT.of(lang)
                 )
-        ui.html(frame.title_block(here, lang), sanitize=False)
+        with ui.element("div").classes("cw-title-row"):
+            ui.html(frame.title_block(here, lang), sanitize=False)
+            self.freshness = ui.html("", sanitize=False).classes("cw-fresh").props('id="freshness"')
 
     def _links(self) -> str:
         state = self.state
@@ -85,53 +101,25 @@ class Board:
             for board in DASHBOARDS
         )
 
-    def _choices(self) -> None:
-        lang = self.state.lang
-        with ui.element("div").classes("cw-choices"):
-            with ui.element("div").classes("cw-ranges").props(f'role="group" aria-label="{words.RANGE.of(lang)}"'):
-                names = words.RANGES_FR if lang == "fr" else words.RANGES_EN
-                for span in RANGES:
-                    button = ui.button(names[span], on_click=lambda _, span=span: self._choose_range(span), color=None)
-                    self.ranges[span] = button.props("flat dense no-caps").classes("cw-range")
-                self._mark_range()
-            with ui.element("div").classes("cw-filters").props(f'role="group" aria-label="{words.FILTERS.of(lang)}"'):
-                for variable in self.state.dashboard.variables:
-                    self._select(variable)
-
-    def _select(self, variable: Variable) -> None:
-        select = ui.select(
-            {},
-            multiple=True,
-            on_change=lambda event, name=variable.name: self._choose(name, event.value),
-        )
-        label = variable.label.of(self.state.lang)
-        select.props("outlined dense options-dense clearable options-selected-class=cw-picked").classes("cw-filter")
-        select.props["prefix"] = label
-        select.props["aria-label"] = label
-        select.props["display-value"] = words.ALL.of(self.state.lang)
-        self.selects[variable.name] = select
-
     # What the viewer changes.
 
-    async def _choose_range(self, span: str) -> None:
-        self.state = replace(self.state, range=span)
-        self._mark_range()
-        await self._again()
-
-    async def _choose(self, name: str, values: list[str] | None) -> None:
-        if list(values or ()) == list(self.state.chosen.get(name, ())):
-            return  # the page itself has set it
-        self.state = self.state.choose(name, values or ())
-        self._name_choice(name)
-        await self._check_choices()
-        await self._again()
-
-    async def _again(self) -> None:
+    async def choose(self, state: State) -> None:
         """After a change: the address and the links follow, the figures are read at once and spoken."""
-        ui.navigate.history.replace(self.state.link())
-        self.nav.content = self._links()
-        self.spoken_at = 0.0
+        self.state = state
+        ui.navigate.history.push(state.link())
+        self._carry()
+        await self._check_choices()
+        self.spoken_at, self.read_at = 0.0, -1
         await self.refresh()
+
+    def _carry(self) -> None:
+        self.nav.content = self._links()
+        self.range.show(None)
+        for view in self.panels:
+            view.carry(self.state)
+
+    async def _zoom(self, span: Range) -> None:
+        await self.choose(self.state.within(span))
 
     def _speak_language(self, lang: Lang) -> None:
         ui.navigate.to(replace(self.state, lang=lang).link())
@@ -145,24 +133,10 @@ class Board:
             f"document.documentElement.dataset.theme = '{theme}'; setDark({json.dumps(frame.is_dark(theme))})"
         )
         ui.navigate.history.replace(self.state.link())
-        self.nav.content = self._links()
+        self._carry()
 
     def _name_theme(self) -> None:
         self.theme.text = words.THEME[self.state.theme].of(self.state.lang)
-
-    def _mark_range(self) -> None:
-        for span, button in self.ranges.items():
-            button.props(f'aria-pressed="{str(span == self.state.range).lower()}"')
-
-    def _name_choice(self, name: str) -> None:
-        chosen = self.state.chosen.get(name, ())
-        lang, select = self.state.lang, self.selects[name]
-        text = words.ALL.of(lang)
-        if len(chosen) == 1:
-            text = self.options.get(name, {}).get(chosen[0], chosen[0])
-        elif chosen:
-            text = words.CHOSEN.of(lang).format(n=len(chosen))
-        select.props["display-value"] = text
 
     # What is read.
 
@@ -174,49 +148,61 @@ class Board:
         window = self._window()
         for variable in self.state.dashboard.variables:
             try:
-                table = await self.feed.ask(self._statement(variable.sql, window))
+                table = await self.feed.ask(self.state.statement(variable.sql, window))
             except QueryFailed:
                 continue
             value, text = table.column("value"), table.column("text")
-            options = {str(row[value]): str(row[text]) for row in table.rows}
-            chosen = self.state.chosen.get(variable.name, ())
-            known = tuple(one for one in chosen if one in options)
-            if known != chosen:
-                self.state = self.state.choose(variable.name, known)
-            self.options[variable.name] = options
-            select = self.selects[variable.name]
-            if select.options != options or select.value != list(known):
-                select.set_options(options, value=list(known))
-            self._name_choice(variable.name)
+            self.state = self.filters.offer(variable, {str(row[value]): str(row[text]) for row in table.rows})
+            self.filters.say(variable)
 
     def _window(self) -> Window:
-        return self.state.window(time.time(), self.refresh_s)
-
-    def _statement(self, sql: str, window: Window) -> str:
-        return expand(substitute(sql, self.state.values()), window)
+        return self.state.range.window(time.time(), self.refresh_s)
 
     async def refresh(self) -> None:
-        """Read every panel and the freshness, all at once, each shown as soon as it is there."""
-        state, window = self.state, self._window()
+        """Read the freshness, and every panel whose figures can have changed, each shown as soon as it is there."""
+        state, window, now_s = self.state, self._window(), time.time()
+        period = int(now_s / state.range.period_s(now_s, self.refresh_s))
+        due = self.read_at == -1 or (state.range.is_live(_now_ms()) and period != self.read_at)
+        if due:
+            self.read_at = period
+            self.range.show(window)
+        views = [view for view in self.panels if due or view.failed or view.panel.bounded == "now"]
         await asyncio.gather(
-            self._read_freshness(window), *(self._read_panel(view, window, state) for view in self.panels)
+            self._read_freshness(window),
+            self._read_marks(window, state) if due else asyncio.sleep(0),
+            *(self._read_panel(view, window, state) for view in views),
         )
         if state is self.state and time.monotonic() - self.spoken_at >= SPEAK_EVERY_S:
             await self._speak(window, state)
 
     async def _read_panel(self, view: PanelView, window: Window, state: State) -> None:
         try:
-            table = await self.feed.ask(self._statement(view.panel.sql, window))
+            table = await self.feed.ask(state.statement(view.panel.sql, window))
             if state is self.state:  # else the viewer has gone on to something else meanwhile
-                view.show(table, window, state)
+                view.show(table, window, state, _now_ms())
         except (QueryFailed, TypeError) as failure:  # no answer, or one that the units cannot carry
             if state is self.state:
                 view.fail(str(failure), state.lang)
 
+    async def _read_marks(self, window: Window, state: State) -> None:
+        read = await asyncio.gather(*(self._marks_of(one, window, state) for one in state.dashboard.annotations))
+        found = [mark for marks in read for mark in marks]
+        if state is self.state and self.events is not None:
+            self.events.show(found)
+            for view in self.panels:
+                view.mark(found, state)
+
+    async def _marks_of(self, annotation: Annotation, window: Window, state: State) -> list[Mark]:
+        """None without an answer: the panels say that the database is away."""
+        try:
+            return marks_of(annotation, await self.feed.ask(state.statement(annotation.sql, window)), state.lang)
+        except QueryFailed:
+            return []
+
     async def _read_freshness(self, window: Window) -> None:
         lang = self.state.lang
         try:
-            table = await self.feed.ask(self._statement(self.state.dashboard.freshness_sql, window))
+            table = await self.feed.ask(self.state.statement(self.state.dashboard.freshness_sql, window))
         except QueryFailed:
             self._show_freshness(Level.ACT, words.NO_ANSWER.of(lang), "", "")
             return
@@ -248,9 +234,8 @@ class Board:
         for panel in state.dashboard.panels:
             if panel.kind is Kind.STAT:
                 try:
-                    sentences.append(
-                        markup.spoken(panel, await self.feed.ask(self._statement(panel.sql, window)), state.lang)
-                    )
+                    table = await self.feed.ask(state.statement(panel.sql, window))
+                    sentences.append(markup.spoken(panel, table, state))
                 except QueryFailed:
                     continue
         self.spoken_at = time.monotonic()

@@ -1,11 +1,10 @@
 """Words of the page itself; those of the panels are in their definitions."""
 
 from dashboards.model import Level
-from dashboards.units import Text
+from schemas.texts import Text
 
 SKIP = Text("Skip to the figures", "Aller aux chiffres")
 DASHBOARDS = Text("Dashboards", "Tableaux de bord")
-RANGE = Text("Time range", "Période")
 FILTERS = Text("Filters", "Filtres")
 ALL = Text("All", "Tous")
 CHOSEN = Text("{n} chosen", "{n} choisis")
@@ -28,11 +27,52 @@ AGAIN = Text("Trying again.", "Nouvel essai en cours.")
 FIRST_ROWS = Text("The first {n} rows.", "Les {n} premières lignes.")
 AWAY = Text("in {time}", "dans {time}")
 UNTIL = Text("until {time}", "jusqu’à {time}")
+ON = Text("on {time}", "le {time}")
+AT = Text("at {time}", "à {time}")
 NONE = Text("none", "aucun")
 NEWEST = Text("newest value", "dernière valeur")
 NOT_FOUND = Text("There is no such dashboard.", "Ce tableau de bord n’existe pas.")
-RANGES_FR = {"24h": "24 h", "7d": "7 j", "30d": "30 j", "5m": "5 min", "15m": "15 min", "1h": "1 h", "6h": "6 h"}
-RANGES_EN = {"24h": "24 h", "7d": "7 d", "30d": "30 d", "5m": "5 min", "15m": "15 min", "1h": "1 h", "6h": "6 h"}
+NOW = Text("now", "maintenant")
+TREND = Text(
+    "Trend over {n} points: the newest at {last} of {most}.",
+    "Tendance sur {n} points : le dernier à {last} sur {most}.",
+)
+
+# Time range.
+RANGE = Text("Time range", "Période")
+RANGES = {
+    "15m": Text("Last 15 minutes", "15 dernières minutes"),
+    "1h": Text("Last hour", "Dernière heure"),
+    "6h": Text("Last 6 hours", "6 dernières heures"),
+    "24h": Text("Last 24 hours", "24 dernières heures"),
+    "7d": Text("Last 7 days", "7 derniers jours"),
+    "30d": Text("Last 30 days", "30 derniers jours"),
+    "90d": Text("Last 90 days", "90 derniers jours"),
+    "1y": Text("Last year", "Dernière année"),
+    "fy": Text("This fiscal year", "Exercice en cours"),
+}
+BETWEEN = Text("{first} to {last}", "{first} au {last}")
+EARLIER = Text("The time before", "La période précédente")
+LATER = Text("The time after", "La période suivante")
+FROM = Text("From (UTC)", "Du (UTC)")
+TO = Text("To (UTC)", "Au (UTC)")
+APPLY = Text("Show", "Afficher")
+WRONG_RANGE = Text(
+    "Choose an end that is at least a minute after the start.",
+    "Choisissez une fin au moins une minute après le début.",
+)
+ZOOM_HINT = Text("Or drag across a chart.", "Ou faites glisser sur un graphique.")
+
+# Marks (annotations).
+EVENTS = Text("Events", "Événements")
+EVENTS_SHOWN = Text("Mark them in the charts", "Les marquer dans les graphiques")
+NO_EVENTS = Text("No event in this range.", "Aucun événement dans cette période.")
+MORE_EVENTS = Text("The newest {n} of {all}.", "Les {n} plus récents sur {all}.")
+
+# What a panel shows, to take along.
+CSV = Text("Data (CSV)", "Données (CSV)")
+SQL = Text("SQL as run", "SQL exécuté")
+SORT = Text("Sort by {title}", "Trier par {title}")
 
 # A sign beside each colour, so that the colour is never alone.
 SIGNS = {Level.PLAIN: "", Level.GOOD: "✓", Level.WATCH: "▲", Level.ACT: "◆"}

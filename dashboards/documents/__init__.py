@@ -1,0 +1,1 @@
+"""Pages of docs/ that are tables of what the definitions say."""

@@ -201,7 +201,7 @@ class Engine:
                 _set(connection, wanted)
                 if call.role != settings.ADMIN:
                     _set(connection, {"readonly": "1"})
-                    guard.check_analyst(connection, call.text)
+                    guard.check_reader(connection, call.text, call.role)
                 elif call.read_only and call.settings.get("readonly", "0") == "0":
                     _set(connection, {"readonly": "2"})
         except BaseException:

@@ -1,8 +1,9 @@
-"""What the read-only user may not do although the engine would let it.
+"""What a read-only user may not do although the engine would let it.
 
-Three walls, each sufficient for most attempts: the engine's grants (role `analyst`: SELECT and SHOW in `commonwatt`),
-the engine's `readonly = 1` (no writes, no settings), and the checks here, for what the engine never asks grants for
-when it runs embedded. They rest on the engine's own parser: its class of the statement and its canonical text.
+Three walls, each sufficient for most attempts: the engine's grants (role `analyst`: SELECT and SHOW in `commonwatt`;
+`finance` and `operations`: some relations of it), the engine's `readonly = 1` (no writes, no settings), and the checks
+here, for what the engine never asks grants for when it runs embedded. They rest on the engine's own parser: its class
+of the statement and its canonical text.
 """
 
 import re
@@ -17,7 +18,7 @@ from compose.clickhouse.sql import Kind, tokens
 _IDENTIFIER_PARAMETER = re.compile(rb"\{\s*\w+\s*:\s*Identifier\s*\}", re.IGNORECASE)
 
 
-def check_analyst(connection: Any, statement: str) -> None:
+def check_reader(connection: Any, statement: str, user: str) -> None:
     """Raise ClickHouseError unless the text is one statement that only reads the database.
 
     Refused here: several statements, SET ROLE, SYSTEM, KILL, INTO OUTFILE (all run without a grant), and functions
@@ -28,17 +29,17 @@ def check_analyst(connection: Any, statement: str) -> None:
         raise ClickHouseError.of(errors.SYNTAX_ERROR, "Syntax error (Multi-statements are not allowed).")
     if seen["query_class"].name != "READ_ONLY":
         raise ClickHouseError.of(
-            errors.ACCESS_DENIED, "The user analyst may only read: SELECT, SHOW, DESCRIBE, EXPLAIN or EXISTS."
+            errors.ACCESS_DENIED, f"The user {user} may only read: SELECT, SHOW, DESCRIBE, EXPLAIN or EXISTS."
         )
     canonical = _canonical(connection, statement)
     if _IDENTIFIER_PARAMETER.search(canonical):
         # A name that comes as a parameter could be the name of a function.
-        raise ClickHouseError.of(errors.ACCESS_DENIED, "The user analyst may not use parameters of type Identifier.")
+        raise ClickHouseError.of(errors.ACCESS_DENIED, f"The user {user} may not use parameters of type Identifier.")
     for token in tokens(canonical):
         if token.kind in (Kind.WORD, Kind.QUOTED):
             name = token.text.strip(b'`"').decode().lower()
             if name in DENIED_FUNCTIONS:
-                raise ClickHouseError.of(errors.ACCESS_DENIED, f"The user analyst may not use the name {name}.")
+                raise ClickHouseError.of(errors.ACCESS_DENIED, f"The user {user} may not use the name {name}.")
 
 
 def _canonical(connection: Any, statement: str) -> bytes:
@@ -52,7 +53,7 @@ def _canonical(connection: Any, statement: str) -> bytes:
 
 
 def allowed_settings(wanted: Mapping[str, str]) -> dict[str, str]:
-    """The settings of an analyst's request: limits no higher than the server's, the look of the answer as asked.
+    """The settings of a reader's request: limits no higher than the server's, the look of the answer as asked.
 
     Raises ClickHouseError for any other setting.
     """

@@ -45,12 +45,19 @@ class Passwords:
 
     default: str | None = None
     analyst: str | None = None
+    finance: str | None = None
+    operations: str | None = None
 
 
 def role_of(request: Request, passwords: Passwords) -> str:
     """The role of the user who asks. Raises ClickHouseError when the password is wrong."""
     user, password = _credentials(request)
-    known = {"default": (settings.ADMIN, passwords.default), "analyst": (settings.ANALYST, passwords.analyst)}
+    known = {
+        "default": (settings.ADMIN, passwords.default),
+        "analyst": (settings.ANALYST, passwords.analyst),
+        "finance": (settings.FINANCE, passwords.finance),
+        "operations": (settings.OPERATIONS, passwords.operations),
+    }
     role, wanted = known.get(user, ("", None))
     if role and (wanted is None or hmac.compare_digest(password.encode(), wanted.encode())):
         return role

@@ -4,9 +4,11 @@ import asyncio
 import ipaddress
 import logging
 import os
+import secrets
 import signal
 import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from aiohttp import web
@@ -21,6 +23,8 @@ from compose.clickhouse.settings import Limits
 # Environment variables that hold the passwords.
 ENV_DEFAULT = "COMMONWATT_CLICKHOUSE_PASSWORD"
 ENV_ANALYST = "COMMONWATT_ANALYST_PASSWORD"
+ENV_FINANCE = "COMMONWATT_FINANCE_PASSWORD"
+ENV_OPERATIONS = "COMMONWATT_OPERATIONS_PASSWORD"
 
 _STOP_S = 5.0
 
@@ -34,7 +38,8 @@ def main(data: Path, host: str, port: int, limits: Limits | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     try:
-        passwords = Passwords(os.environ.get(ENV_DEFAULT) or None, os.environ.get(ENV_ANALYST) or None)
+        names = (ENV_DEFAULT, ENV_ANALYST, ENV_FINANCE, ENV_OPERATIONS)
+        passwords = Passwords(*(os.environ.get(name) or None for name in names))
         asyncio.run(serve(data, host, port, limits or Limits(), passwords))
     except (CannotServe, DataInUse, ClickHouseError) as error:
         print(f"clickhouse: {error}", file=sys.stderr)
@@ -52,6 +57,10 @@ async def serve(data: Path, host: str, port: int, limits: Limits, passwords: Pas
         raise CannotServe(
             f"{host} is open to other machines: set {ENV_DEFAULT} and {ENV_ANALYST} first, or listen on 127.0.0.1."
         )
+    if not loopback or passwords.analyst is not None:
+        # Where the analyst needs a password, a user who has none is no way around it.
+        nobodys = secrets.token_hex(32)
+        passwords = replace(passwords, finance=passwords.finance or nobodys, operations=passwords.operations or nobodys)
     listener = _listen(host, port)
     engine = Engine(data, limits)
     try:

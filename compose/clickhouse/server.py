@@ -1,9 +1,9 @@
 """ClickHouse's HTTP interface on the embedded engine.
 
 Differs from a ClickHouse server in this, each with a clear error where it matters: no sessions (SET, USE, temporary
-tables), no `compress=1` block compression, no external tables, no function `input`, users `default` and `analyst` only,
-query ids are not those in system tables. Rows of an INSERT in a format are stored when the whole body has arrived,
-never before.
+tables), no `compress=1` block compression, no external tables, no function `input`, users `default`, `analyst`,
+`finance` and `operations` only, query ids are not those in system tables. Rows of an INSERT in a format are stored when
+the whole body has arrived, never before.
 """
 
 import asyncio
@@ -50,9 +50,10 @@ class Server:
         self._writes = ThreadPoolExecutor(limits.concurrent_writes, "write")
         self._control = ThreadPoolExecutor(1, "control")
         self._endings: set[asyncio.Task[None]] = set()
+        of_readers = asyncio.Semaphore(limits.concurrent_readers)
         self._slots = {
-            settings.ADMIN: asyncio.Semaphore(limits.concurrent_reads - limits.concurrent_analysts),
-            settings.ANALYST: asyncio.Semaphore(limits.concurrent_analysts),
+            settings.ADMIN: asyncio.Semaphore(limits.concurrent_reads - limits.concurrent_readers),
+            **dict.fromkeys(settings.READERS, of_readers),
         }
         self.app = web.Application(client_max_size=limits.request_bytes)
         self.app.router.add_get("/ping", self._ping)

@@ -9,11 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from compose.readers.relations import grants, sql
+
 MIB = 1 << 20
 GIB = 1 << 30
 
 ADMIN = "admin"
 ANALYST = "analyst"
+FINANCE = "finance"
+OPERATIONS = "operations"
+READERS = (ANALYST, FINANCE, OPERATIONS)
+"""Users who read, each under the role of the same name. What they may read is in `compose.readers.relations`."""
 
 DENIED_FUNCTIONS = frozenset({"file"})
 """Functions that the engine lets every role call although they reach outside the database: embedded, it takes itself
@@ -34,13 +40,13 @@ class Limits:
     """Free on the disk. With less no rows are taken, so that merges and requests under way still find room: each of
     the latter is at most as large as `request_bytes`."""
     concurrent_reads: int = 8
-    concurrent_analysts: int = 3
+    concurrent_readers: int = 3
     """Of those, read-only users together, one thread each. A machine of two cores keeps half a core for inserts."""
     concurrent_writes: int = 4
     """Writes have threads of their own: slow readers never take them."""
 
 
-# A query of an analyst. Each limit is also the most that a request can ask for.
+# A query of a reader. Each limit is also the most that a request can ask for.
 ANALYST_LIMITS: Mapping[str, int] = {
     "max_execution_time": 60,  # s
     "max_memory_usage": GIB,
@@ -49,7 +55,7 @@ ANALYST_LIMITS: Mapping[str, int] = {
     "max_rows_to_read": 10_000_000_000,
 }
 
-# What an analyst's request may set beside the limits: the look of the answer, nothing that reaches further.
+# What a reader's request may set beside the limits: the look of the answer, nothing that reaches further.
 ANALYST_SETTINGS = frozenset(
     {
         "cancel_http_readonly_queries_on_client_close",
@@ -115,8 +121,8 @@ def _config(limits: Limits) -> str:
 
 
 def _users(limits: Limits) -> str:
-    # The engine knows one user, `default`, who holds both roles and nothing else. A request of the analyst puts on
-    # the role of the analyst alone before its statement runs, so grants are checked by the engine itself.
+    # The engine knows one user, `default`, who holds all roles and nothing else. A request of a reader puts on the
+    # reader's role alone before its statement runs, so grants are checked by the engine itself.
     return _xml(
         {
             "clickhouse": {
@@ -129,6 +135,8 @@ def _users(limits: Limits) -> str:
                 "roles": {
                     ADMIN: {"grants": {"query": "GRANT ALL ON *.*"}},
                     ANALYST: {"grants": {"query": "GRANT SELECT, SHOW ON commonwatt.*"}},
+                    FINANCE: {"grants": {"query": f"GRANT {sql(grants('finance', bound=False))}"}},
+                    OPERATIONS: {"grants": {"query": f"GRANT {sql(grants('operations', bound=False))}"}},
                 },
                 "users": {
                     "default": {
@@ -136,7 +144,7 @@ def _users(limits: Limits) -> str:
                         "networks": {"ip": "::/0"},
                         "profile": "default",
                         "quota": "default",
-                        "grants": {"query": f"GRANT {ADMIN}, {ANALYST}"},
+                        "grants": {"query": f"GRANT {', '.join((ADMIN, *READERS))}"},
                     }
                 },
                 "quotas": {"default": {}},

@@ -19,7 +19,11 @@ SECRET = "sésame:ouvre-toi"
 
 
 def analyst(url: str, query: str, **parameters: str) -> Answer:
-    return ask(url, query, headers={"X-ClickHouse-User": "analyst"}, database="commonwatt", **parameters)
+    return as_user("analyst", url, query, **parameters)
+
+
+def as_user(user: str, url: str, query: str, **parameters: str) -> Answer:
+    return ask(url, query, headers={"X-ClickHouse-User": user}, database="commonwatt", **parameters)
 
 
 @pytest.mark.parametrize(
@@ -146,6 +150,45 @@ def test_analysts_do_nothing_else(clickhouse: ClickHouse, tmp_path: Path, query:
     assert clickhouse.client.query("SELECT count() FROM fx_rates").result_rows == [(0,)]
 
 
+@pytest.mark.parametrize("user", ["finance", "operations"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "INSERT INTO fx_rates (base) VALUES ('CAD')",
+        "DROP TABLE fx_rates",
+        "CREATE VIEW x AS SELECT 1",
+        "SET ROLE admin",
+        "SET ROLE analyst",
+        "SELECT 1; DROP TABLE fx_rates",
+        "SELECT * FROM file('{secret}', 'LineAsString')",
+        "SELECT `f\\x69le`('{secret}')",
+        "SELECT 1 INTO OUTFILE '{out}'",
+        "SELECT 1 SETTINGS readonly = 0",
+        "SELECT * FROM system.users",
+        "SELECT * FROM schema_migrations",
+        "SELECT * FROM settlement_leases",
+        "SELECT * FROM merge('commonwatt', 'schema_migrations')",
+        "SHOW CREATE TABLE settlement_leases",
+        "KILL QUERY WHERE 1",
+    ],
+)
+def test_finance_and_operations_have_the_same_walls(
+    clickhouse: ClickHouse, tmp_path: Path, user: str, query: str
+) -> None:
+    """They read, and less than the analyst does (tests/compose/test_readers.py)."""
+    secret, out = tmp_path / "secret", tmp_path / "out"
+    secret.write_text("hidden words")
+    answer = as_user(user, clickhouse.url, query.format(secret=secret, out=out))
+    assert answer.status >= 400, answer.text
+    assert "hidden words" not in answer.text
+    assert not out.exists()
+    assert clickhouse.client.query("SELECT count() FROM fx_rates").result_rows == [(0,)]
+
+
+def test_refusals_name_the_user(clickhouse: ClickHouse) -> None:
+    assert "The user finance may only read" in as_user("finance", clickhouse.url, "SYSTEM FLUSH LOGS").text
+
+
 def test_names_as_parameters(clickhouse: ClickHouse, tmp_path: Path) -> None:
     """The name of a function cannot come in as a parameter."""
     (tmp_path / "secret").write_text("hidden words")
@@ -234,6 +277,26 @@ def test_wrong_passwords(guarded: Running, headers: dict[str, str]) -> None:
     answer = ask(guarded.url, "CREATE DATABASE x", headers=headers)
     assert (answer.status, answer.headers["X-ClickHouse-Exception-Code"]) == (403, "516")
     assert ask(guarded.url, "EXISTS DATABASE x", user="default", password=SECRET).text == "0\n"
+
+
+@pytest.mark.parametrize("user", ["finance", "operations"])
+def test_no_way_around_the_analysts_password(guarded: Running, user: str) -> None:
+    """Where the analyst needs a password, a user for whom none is set does not exist."""
+    for password in ("", "read", SECRET):
+        assert ask(guarded.url, "SELECT 1", headers=basic(user, password)).status == 403
+
+
+def test_finance_and_operations_have_passwords_of_their_own(tmp_path: Path) -> None:
+    environment = {
+        "COMMONWATT_ANALYST_PASSWORD": "read",
+        "COMMONWATT_FINANCE_PASSWORD": "money",
+        "COMMONWATT_OPERATIONS_PASSWORD": "fleet",
+    }
+    arguments = ("--data", str(tmp_path / "data"), "--port", "0")
+    with running("compose.clickhouse", *arguments, log=tmp_path / "log", environment=environment) as role:
+        assert ask(role.url, "SELECT 1", headers=basic("finance", "money")).text == "1\n"
+        assert ask(role.url, "SELECT 1", headers=basic("operations", "fleet")).text == "1\n"
+        assert ask(role.url, "SELECT 1", headers=basic("finance", "fleet")).status == 403
 
 
 def test_client_is_told(guarded: Running) -> None:

@@ -1,0 +1,1 @@
+"""A live Grafana: dashboards, data sources and alert rules pushed to it, and every query of theirs run there."""

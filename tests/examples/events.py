@@ -15,7 +15,7 @@ from schemas.config import Config
 from schemas.config_file import load
 from schemas.topics import TELEMETRY_GPU
 from streams.book import Book
-from tests.examples.sessions import MINUTES, Demonstration, Message, metered
+from tests.examples.sessions import MINUTES, Demonstration, Message, Tally, metered
 from tests.roles import ROOT
 
 GPUS = 48
@@ -47,17 +47,18 @@ def live(client: Client) -> Demonstration:
     config = load(DEMO)
     demonstration = Demonstration(config, GPUS)
     history.record(client, config, source=DEMO.name, at=RECORDED)
+    tally = Tally(demonstration.config)
     late: list[Message] = []
     for begin in SESSIONS:
         messages = demonstration.session(begin)
         if begin == LATE_SESSION:
             late = messages
             messages = [message for message in messages if not _is_late(message)]
-        _store(book, demonstration.config, messages)
+        _store(book, demonstration.config, tally, messages)
         for after in _PASSES:
             _settle(client, begin + after)
     _settle(client, CLOSES)
-    _store(book, demonstration.config, late)
+    _store(book, demonstration.config, tally, late)
     _settle(client, LATE_ARRIVES)
     history.record(client, overlay(config, [CORRECTION]), source=CORRECTION.name, origin="applied", at=CORRECTED)
     rerate.rerate(
@@ -70,10 +71,12 @@ def _settle(client: Client, now: datetime) -> None:
     settle(client, lambda: now, look_back=None)
 
 
-def _store(book: Book, config: Config, messages: list[Message]) -> None:
+def _store(book: Book, config: Config, tally: Tally, messages: list[Message]) -> None:
     ledgers = metered(config, messages)
     book.insert("gpu_usage_store", ledgers.gpu)
     book.insert("token_usage_store", ledgers.tokens)
+    for table, rows in tally.conclude(ledgers.totals).items():
+        book.insert(table, rows)
 
 
 def _is_late(message: Message) -> bool:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from typing import NamedTuple, cast
 
 import pyarrow as pa
@@ -24,14 +25,19 @@ from collectors.simulator.fabric import WARM_UP_S, Fabric, expand
 from collectors.statistics import Statistics
 from collectors.target import Target, make_target
 from schemas.config import Cluster, Config
+from schemas.economics import UnitCosts
 from schemas.topics import TELEMETRY_GPU, TELEMETRY_TOKENS, shard
+from schemas.usage import GpuTotals, TokenTotals
+from streams import burn, unit_cost
 from streams.booking.gpu import GpuBooking
 from streams.booking.tokens import TokenBooking
+from streams.burning import Burning
 from streams.meter import max_gaps_ms
 from streams.metering.gpu import GpuMeter
 from streams.metering.intervals import MINUTE_MS
 from streams.metering.tokens import TokenMeter
 from streams.reference import Reference
+from streams.unit_costing import UnitCosting
 
 MINUTES = 10
 """Length of a session."""
@@ -52,10 +58,11 @@ class Message(NamedTuple):
 
 
 class Ledgers(NamedTuple):
-    """Rows to store."""
+    """Rows to store, and what they amount to by minute."""
 
     gpu: pa.Table
     tokens: pa.Table
+    totals: list[GpuTotals | TokenTotals]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +177,30 @@ def metered(config: Config, messages: Sequence[Message]) -> Ledgers:
             key = shard(message.cluster, "demo", 1)
             token_meter.load(key, token_meter.unknown_counters(key, message.cluster, message.batch), [])
             token_meter.fold(key, message.cluster, message.batch)
-    gpu, _, _ = GpuBooking(gpu_meter, reference).totals(*gpu_meter.take_rows())
-    tokens, _, _ = TokenBooking(token_meter, reference).totals(*token_meter.take_rows())
-    return Ledgers(gpu, tokens)
+    gpu, of_devices, _ = GpuBooking(gpu_meter, reference).totals(*gpu_meter.take_rows())
+    tokens, of_tokens, _ = TokenBooking(token_meter, reference).totals(*token_meter.take_rows())
+    return Ledgers(gpu, tokens, [*of_devices, *of_tokens])
+
+
+class Tally:
+    """What a worker concludes from the totals: unit costs and the state of the agreements."""
+
+    def __init__(self, config: Config) -> None:
+        self._costing, self._burning = UnitCosting(Reference(config)), Burning(config)
+
+    def conclude(self, totals: Sequence[GpuTotals | TokenTotals]) -> dict[str, pa.Table]:
+        """Rows of each table."""
+        for one in totals:
+            if not self._costing.knows((one.cluster, one.minute_ms)):
+                self._costing.begin((one.cluster, one.minute_ms), (), (), ())
+            self._costing.apply(one)
+        costs = [self._costing.cost(m) for m in sorted({(one.cluster, one.minute_ms) for one in totals})]
+        states = []
+        for _, of_minute in groupby(sorted(costs, key=_minute), _minute):
+            concerned = {agreement for one in of_minute for agreement in self._burning.apply(one)}
+            states += [state for agreement in sorted(concerned) if (state := self._burning.state(agreement))]
+        return {"unit_costs_store": unit_cost.rows(costs), "subsidy_burn_store": burn.rows(states)}
+
+
+def _minute(costs: UnitCosts) -> int:
+    return costs.minute_ms

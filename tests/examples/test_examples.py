@@ -16,6 +16,7 @@ from tests.examples.events import NOVEMBER, OCTOBER
 from tests.examples.files import CHECKED, LANGUAGES, STATEMENTS, VALIDATED, Shown, cost_and_usage, statement_file
 from tests.examples.index import NAME
 from tests.examples.make import make
+from tests.examples.questions import PAGE
 from tests.finance.focus.validator import WRONG_RULES
 from tests.finance.statement import pdftext
 from tests.roles import ROOT
@@ -162,7 +163,8 @@ def test_the_index_lists_every_file_and_quotes_the_totals() -> None:
 def test_the_generator_writes_the_same_files_again(tmp_path: Path) -> None:
     """The example is what this version says; after a change that it should show, run `make examples`."""
     (tmp_path / "book").mkdir()
-    names = make(tmp_path / "book", tmp_path / "files", validated=False)
+    names, page = make(tmp_path / "book", tmp_path / "files", validated=False)
+    assert page == PAGE.read_text(encoding="utf-8"), PAGE
     assert {*names, VALIDATED} == {path.name for path in FOLDER.iterdir()}
     for name in names:
         if name == NAME:  # it lists the validator's file

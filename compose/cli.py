@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
+from compose.access_commands import group as access
+from compose.dashboards_commands import group as dashboards
+from compose.export_commands import group as export
 from compose.finance.commands import pricing
-from compose.finance.focus.commands import group as export
 from compose.finance.report_commands import group as reports
 from compose.finance.statement.commands import group as statement
 from compose.options import (
@@ -211,23 +213,34 @@ def _check_every(
         )
 
 
-@app.command(epilog="Example: commonwatt alerts --follow")
+@app.command(epilog="Example: commonwatt alerts --follow --language fr")
 def alerts(
     follow: Annotated[bool, typer.Option("--follow", help="go on with what changes")] = False,
+    language: Annotated[str, typer.Option(help="en or fr")] = "en",
+    json: Annotated[bool, typer.Option("--json", help="a JSON object in each line")] = False,
     data: DataOption = None,
     config: MaybeConfig = None,
     kafka: KafkaOption = None,
 ) -> None:
-    """Open alerts; with --follow, then every change as it happens."""
+    """Open alerts; with --follow, then every change as it happens. With only --kafka, from the topic alone."""
     from compose import alerts as stream
     from compose.access import book
+    from streams.book import Book
 
+    if language not in ("en", "fr"):
+        raise Mistake(f'--language "{language}" is not known: use en or fr.')
     settings = load(config) if config else None
-    with book(data, settings) as client:
-        stream.show_open(client, console)
-    if follow:
-        url = kafka or stream.kafka_of(data, settings)
-        asyncio.run(until_signalled(lambda stop: stream.follow(url, console, stop)))
+    page_url = stream.page_of(data, settings)
+    teller = stream.Teller(console, "fr" if language == "fr" else "en", json, page_url)
+    known = []
+    if kafka is None or data is not None or (settings is not None and settings.clickhouse is not None):
+        with book(data, settings) as client:
+            known = Book(client).open_alerts()
+        if not follow:
+            teller.open(known)
+            return
+    url = kafka or stream.kafka_of(data, settings)
+    asyncio.run(until_signalled(lambda stop: stream.follow(url, teller, stop, known, on=follow)))
 
 
 @app.command(epilog="Example: commonwatt doctor --config my.toml")
@@ -238,7 +251,7 @@ def doctor(config: ConfigOption, data: DataOption = None) -> None:
     raise typer.Exit(examine.main(config, data, console))
 
 
-dashboards = typer.Typer(help="Grafana dashboards, generated from the panel definitions.", no_args_is_help=True)
+app.add_typer(access, name="access")
 app.add_typer(dashboards, name="dashboards")
 app.add_typer(quarantine, name="quarantine")
 
@@ -250,21 +263,6 @@ app.add_typer(reports)
 app.add_typer(statement)
 app.add_typer(export, name="export")
 app.add_typer(reference, name="reference")
-
-
-@dashboards.command(epilog="Example: commonwatt dashboards build --folder ./grafana")
-def build(
-    folder: Annotated[Path, typer.Option(help="where to write the JSON files")] = Path("dashboards/grafana"),
-) -> None:
-    """Write the dashboards as Grafana JSON."""
-    from dashboards.grafana import build as write
-
-    try:
-        written = write(folder)
-    except OSError as error:
-        raise Mistake(f"{folder} cannot be written ({error.strerror}): name another --folder.") from error
-    for path in written:
-        console.print(str(path), soft_wrap=True)
 
 
 # ---- plumbing --------------------------------------------------------------------------------------------------------
@@ -295,8 +293,12 @@ def _mistakes() -> tuple[type[Exception], ...]:
     from compose.client import CannotConnect
     from compose.datadir import DataError
     from compose.finance.lease import Busy
+    from compose.grafana.connection import GrafanaRefuses
     from compose.metrics import MetricsError
     from compose.migrate import CannotMigrate
+    from compose.notify.queue import QueueError
+    from compose.notify.sinks import NoSecret
+    from compose.readers.apply import CannotApply
     from compose.reference.history import NoReference
     from compose.supervisor import RoleFailed
     from dashboards.page.server import PageError
@@ -307,14 +309,18 @@ def _mistakes() -> tuple[type[Exception], ...]:
         Busy,
         NoAnswer,
         NoReference,
+        NoSecret,
         BrokerError,
+        GrafanaRefuses,
         CannotConnect,
         DataError,
         MetricsError,
         CannotMigrate,
+        CannotApply,
         RoleFailed,
         SpoolError,
         PageError,
+        QueueError,
         UnknownReference,
         DatabaseError,
     )

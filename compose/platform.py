@@ -29,7 +29,9 @@ from compose.finance.lease import Busy, held
 from compose.finance.settle import settle
 from compose.lag import Lag
 from compose.migrate import migrate
+from compose.notify import sinks
 from compose.reference import history, tables
+from compose.rollup import roll_up
 from compose.supervisor import Ready, Role, RoleFailed, Supervisor
 from schemas.config import Config
 from streams.reference import UnknownReference
@@ -40,6 +42,7 @@ DRAIN_S = 60.0
 NOTICED_S = 1.0  # a role that has ended is heard of within this time, and explains what else goes wrong
 CHECKED_EVERY = "1m"  # the audits
 SETTLED_EVERY = "1m"
+DEMO_RANGE = "15m"  # the page of a demo opens with this
 FINAL_TITLE = "What was metered"
 _BROKER_LOSS = "The embedded broker keeps messages in memory: those that were not stored yet are lost with it."
 _AWAY = (ClickHouseError, KafkaError, OSError)  # what the book and the broker raise while they are not there
@@ -66,9 +69,10 @@ class Plan:
 async def run(plan: Plan, console: Console, stop: asyncio.Event) -> None:
     """Start everything, show what happens until `stop` or the time is over, end in order.
 
-    Raises RoleFailed when a role is given up, DataError, BrokerError, MetricsError or CannotConnect when one cannot
-    begin.
+    Raises RoleFailed when a role is given up, DataError, BrokerError, MetricsError, NoSecret or CannotConnect when one
+    cannot begin.
     """
+    sinks.check_secrets(plan.config.notify)
     for port, option in ((plan.page_port, "--page-port"), (plan.clickhouse_port, "--clickhouse-port")):
         _check_port(port, option)
     with datadir.held(plan.data) as folder, metrics.served(plan.metrics_port) as url:
@@ -182,11 +186,16 @@ class _Platform:
         clickhouse, user = self._clickhouse
         common = ("--config", self._config_file, "--kafka", kafka)
         book = ("--clickhouse", clickhouse, "--user", user)
-        await self._roles.start(self._role("worker", *common, *book, restarted=True))
-        await self._roles.start(self._role("collect", *common, "--spool", self._folder.spool, restarted=True))
         port = self._plan.page_port or self._free_port()
         url = f"http://127.0.0.1:{port}"
-        arguments = ("--clickhouse", clickhouse, "--port", port)
+        if sinks.is_configured(self._config.notify):  # first, so that it ends after the one who has something to tell
+            told = ("--state", self._folder.notify, "--page", self._config.notify.page_url or url)
+            await self._roles.start(self._role("notify", *common, *told, restarted=True))
+        await self._roles.start(self._role("worker", *common, *book, restarted=True))
+        await self._roles.start(self._role("collect", *common, "--spool", self._folder.spool, restarted=True))
+        arguments: tuple[object, ...] = ("--clickhouse", clickhouse, "--port", port)
+        if self._plan.simulate_gpus is not None:  # nothing is older than a few minutes
+            arguments += ("--range", DEMO_RANGE)
         await self._roles.start(
             self._role("page", *arguments, ready=lambda: _answers(f"{url}/healthz"), restarted=True)
         )
@@ -325,6 +334,7 @@ async def _connected(kafka: str) -> AsyncIterator[Lag]:
 def _settled(client: Client) -> None:
     with held(client) as lease:
         settle(client, running=True, lease=lease)
+        roll_up(client, lease)
 
 
 async def _answers(url: str) -> bool:

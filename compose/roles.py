@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from compose.options import (
     Mistake,
     PortOption,
     UserOption,
+    console,
     kafka_url,
     log_to_stderr,
     seconds,
@@ -114,12 +116,51 @@ def worker(
             raise Mistake(f"worker: {error}") from error
 
 
+@roles.command(epilog="Example: commonwatt notify --config my.toml --kafka kafka://127.0.0.1:9092 --state ./notify")
+def notify(
+    config: ConfigOption,
+    kafka: KafkaOption = None,
+    state: Annotated[Path, typer.Option(help="folder of what is still to be told")] = Path("commonwatt-notify"),
+    page: Annotated[
+        str | None, typer.Option(help="address for links; default: page_url of the configuration", show_default=False)
+    ] = None,
+    undelivered: Annotated[bool, typer.Option("--undelivered", help="show what could not be told, and end")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="queue again what was kept aside, and end")] = False,
+    metrics: MetricsOption = None,
+) -> None:
+    """Tell Alertmanagers and webhooks of alerts (section \\[notify] of the configuration)."""
+    from compose.notify import queue, role, show, sinks
+
+    settings = load(config)
+    if undelivered or retry:
+        with queue.beside(state) as waiting:
+            if retry:
+                console.print(f"queued again: {waiting.retry():,}")
+            if undelivered:
+                show.show(waiting, console)
+        return
+    if not sinks.is_configured(settings.notify):
+        raise Mistake(f"{config} names nobody to tell: add [[notify.alertmanager]] or [[notify.webhook]].")
+    url = kafka_url(settings, kafka)
+    log_to_stderr()
+    with served(metrics):
+        asyncio.run(
+            until_signalled(
+                lambda stop: role.run(settings.notify, url, state, page or settings.notify.page_url, stop=stop)
+            )
+        )
+
+
 @roles.command(epilog="Example: commonwatt page --clickhouse http://127.0.0.1:8123 --port 8080")
 def page(
     clickhouse: Annotated[str, typer.Option(help="http://host:8123", show_default=False)],
     port: PortOption = 8080,
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
     refresh: Annotated[str, typer.Option(help="how often figures are read again")] = "5s",
+    opens_with: Annotated[
+        str | None,
+        typer.Option("--range", help="time range to open with, such as 15m or fy", show_default="each dashboard's own"),
+    ] = None,
     metrics: MetricsOption = None,
 ) -> None:
     """The built-in dashboards."""
@@ -130,12 +171,9 @@ def page(
     secret = os.environ.get("COMMONWATT_ANALYST_PASSWORD", "")
     refresh_s = seconds(refresh)
     log_to_stderr()
+    serve = partial(run, clickhouse, password=secret, host=host, port=port, refresh_s=refresh_s, opens_with=opens_with)
     with served(metrics):
-        asyncio.run(
-            until_signalled(
-                lambda stop: run(clickhouse, password=secret, host=host, port=port, refresh_s=refresh_s, stop=stop)
-            )
-        )
+        asyncio.run(until_signalled(lambda stop: serve(stop=stop)))
 
 
 @roles.command(epilog="Example: commonwatt simulate --config demo.toml --port 9400")

@@ -13,18 +13,19 @@ from rich.table import Table
 from compose.client import connect
 from compose.migrate import migrate
 from schemas.topics import MAX_ROWS
-from tests.bench import finance, parser, pipeline
+from tests.bench import alerts, finance, panels, parser, pipeline
 from tests.bench.fleet import CLUSTER
 from tests.roles import running
 
 SAMPLES = 20_000_000
+PARTS = ("pipeline", "parser", "finance", "alerts", "panels")
 
 
 def main() -> None:
     """Run the benchmarks."""
     arguments = argparse.ArgumentParser(prog="make bench", description=main.__doc__)
     arguments.add_argument("--samples", type=int, default=SAMPLES, help="size of the backlog")
-    arguments.add_argument("--only", choices=("pipeline", "parser", "finance"), help="just this one")
+    arguments.add_argument("--only", choices=PARTS, help="just this one")
     options = arguments.parse_args()
     console = Console(width=120)
     with tempfile.TemporaryDirectory(prefix="commonwatt-bench-") as folder:
@@ -34,6 +35,10 @@ def main() -> None:
             parser.main()
         if options.only in (None, "finance"):
             finance.main(console, Path(folder))
+        if options.only in (None, "alerts"):
+            alerts.main(console, Path(folder))
+        if options.only in (None, "panels"):
+            panels.main(console, Path(folder))
 
 
 async def _pipeline(console: Console, folder: Path, samples: int) -> None:

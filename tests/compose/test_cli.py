@@ -29,6 +29,7 @@ from tests.roles import ROOT, Running, children, wait_gone
 CLUSTER = '[[cluster]]\nid = "fir"\ncountry = "CA"\n'
 TARGET = '[[cluster.target]]\nkind = "vllm"\nurls = ["http://127.0.0.1:1/metrics"]\ninterval = "1s"\n'
 PRICE = '[[price]]\nid = "{}"\ncluster = "fir"\nbasis = "rented"\nper_gpu_hour = "3.90"\neffective_from = 2026-04-01\n'
+HOOK = '[[notify.webhook]]\nid = "ops"\nurl = "http://127.0.0.1:1/hook"\nsecret_env = "NOT_SET_ANYWHERE"\n'
 NOBODY = "127.0.0.1:1"
 
 pytestmark = pytest.mark.timeout(400)  # dozens of commands, each a process, before the first test
@@ -37,6 +38,7 @@ FILES = {
     "sound.toml": CLUSTER,
     "broken.toml": CLUSTER + "pue = \n",
     "unknown.toml": CLUSTER + "puee = 1.2\n",
+    "notify.toml": CLUSTER + HOOK,
     "prices.toml": CLUSTER + PRICE.format("one") + PRICE.format("two"),
     "kafka_away.toml": f'[kafka]\nurl = "kafka://{NOBODY}"\n{CLUSTER}',
     "clickhouse_away.toml": f'[clickhouse]\nurl = "http://{NOBODY}"\n{CLUSTER}',
@@ -44,6 +46,7 @@ FILES = {
 
 KAFKA_AWAY = rf"he Kafka at kafka://{NOBODY} cannot be (used \(nobody answers there\)|reached): start it, or correct"
 CLICKHOUSE_AWAY = rf"commonwatt: The ClickHouse at http://{NOBODY} cannot be reached: start it, or correct the URL"
+NO_SECRET = 'commonwatt: webhook "ops" is signed with a secret, and the environment variable NOT_SET_ANYWHERE is not'
 READ_ONLY = "commonwatt: .* may only read: SELECT, SHOW, DESCRIBE, EXPLAIN or EXISTS"
 PORT_TAKEN = r"Port {taken} on 127\.0\.0\.1 cannot be used \(Address already in use\): choose another"
 OTHER_VERSION = r"commonwatt: The data folder \S*/later has format '2' and this version reads format 1: use the version"
@@ -115,6 +118,18 @@ MISTAKES = {
         "commonwatt: nothing runs that could be followed: start `commonwatt up`",
     "alerts --follow --config {at_book.toml} --kafka kafka://{nobody}":
         f"commonwatt: T{KAFKA_AWAY}",
+    "alerts --language de --kafka kafka://{nobody}":
+        'commonwatt: --language "de" is not known: use en or fr',
+    "notify --config {sound.toml} --kafka kafka://{nobody} --state {fresh}":
+        r"commonwatt: \S*/sound\.toml names nobody to tell: add \[\[notify\.alertmanager\]\] or",
+    "notify --config {notify.toml} --state {fresh}":
+        "commonwatt: name a Kafka: --kafka URL, or a section",
+    "notify --config {notify.toml} --kafka kafka://{nobody} --state {fresh}":
+        NO_SECRET,
+    "notify --config {notify.toml} --undelivered --state {nowhere}":
+        r"commonwatt: \S*/nowhere holds no queue of a notifier: name its folder with --state",
+    "up --config {notify.toml} --data {fresh} {ports}":
+        NO_SECRET,
     "migrate":
         "commonwatt: name a ClickHouse: --clickhouse URL, or a section",
     "up --config {kafka_away.toml} --data {fresh} {ports}":

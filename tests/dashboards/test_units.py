@@ -41,8 +41,8 @@ def test_written(value: object, unit: units.Unit, english: str, french: str) -> 
 
 
 def test_tiles_leave_out_cents_of_large_amounts() -> None:
-    assert str(figure(Decimal("1234567.891"), units.MONEY, "en", compact=True)) == f"1,234,568"
-    assert str(figure(Decimal("99999.50"), units.MONEY, "en", compact=True)) == f"99,999.50"
+    assert str(figure(Decimal("1234567.891"), units.MONEY, "en", compact=True)) == "1,234,568"
+    assert str(figure(Decimal("99999.50"), units.MONEY, "en", compact=True)) == "99,999.50"
 
 
 @given(st.decimals(-(10**12), 10**12, places=9), st.sampled_from(["en", "fr"]))

@@ -84,8 +84,8 @@ TABLES: Mapping[str, Table] = {
 VIEWS: Mapping[str, tuple[str, ...]] = {
     "agreement_spend": ("agreements", "charges", "programmes", "settlements", "unit_costs"),
     "agreement_state": (
-        "agreements", "costs_daily", "costs_hourly", "programmes", "subsidy_burn", "subsidy_burn_store",
-        "subsidy_forecasts", "unit_costs",
+        "agreements", "costs_daily_store", "costs_hourly_store", "programmes", "rollups", "subsidy_burn",
+        "subsidy_burn_store", "subsidy_forecasts", "unit_costs_store",
     ),
     "charges_hourly": ("charges",),
     "costs_daily": ("costs_daily_store", "costs_hourly_store", "rollups", "unit_costs"),

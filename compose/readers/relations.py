@@ -91,7 +91,7 @@ VIEWS: Mapping[str, tuple[str, ...]] = {
     "costs_daily": ("costs_daily_store", "costs_hourly_store", "rollups", "unit_costs"),
     "costs_hourly": ("costs_hourly_store", "rollups", "unit_costs"),
     "energy_by_region": ("carbon_intensity", "charges", "clusters"),
-    "fleet_hourly": ("fleet_hourly_store", "gpu_usage_hourly", "rollups"),
+    "fleet_hourly": ("fleet_hourly_store", "rollups"),
     "gpu_samples": ("gpu_samples_store", "gpu_series"),
     "gpu_usage": ("gpu_usage_store",),
     "gpu_usage_hourly": ("gpu_usage", "gpu_usage_hourly_store", "rollups"),

@@ -35,6 +35,11 @@ from aiokafka.errors import IllegalGenerationError, IllegalStateError
 from faust.transport.drivers import aiokafka as driver
 
 
+# A broker holds a fetch for so long when it has nothing new. Kafka answers when something comes; the embedded broker
+# looks again only now and then, the less often the longer it may wait.
+FETCH_WAIT_MS = 100
+
+
 class SafeConsumer(driver.Consumer):
     """A consumer whose committed offset never passes a message that is still un-acknowledged."""
 
@@ -97,6 +102,11 @@ class SafeConsumer(driver.Consumer):
 
 class _Thread(driver.AIOKafkaConsumerThread):
     """Where the consumer speaks with Kafka. It leaves no partition where it stands when it seeks back."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001  (Faust has no setting for it)
+        return consumer
 
     async def seek_to_committed(self) -> Mapping[Any, int]:
         committed: Mapping[Any, int] = await self.call_thread(self._seek_back)

@@ -1,6 +1,7 @@
 """Alerts: from a sample in Kafka to the alert on the topic, and what looking at all rules costs."""
 
 import asyncio
+import contextlib
 import random
 import statistics
 import time
@@ -11,6 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from compose.broker import create_topics
 from compose.client import connect
 from compose.migrate import migrate
 from schemas.config import Config
@@ -20,6 +22,8 @@ from schemas.usage import DeviceCondition, Heard, ShardHeard
 from streams.alert_book import MOST, AlertBook
 from streams.alerting import Rules
 from tests.faults.watched import Fabric, watched, worker
+from tests.kafka import artifacts
+from tests.kafka.cluster import Cluster
 from tests.roles import running
 
 CLUSTERS = 50
@@ -40,10 +44,13 @@ def main(console: Console, folder: Path) -> None:
     table = Table(box=box.SIMPLE_HEAD, title="Alerts", title_justify="left")
     for name in ("what", "size", "p50", "p99", "goal"):
         table.add_column(name, justify="left" if name in ("what", "size") else "right")
-    seconds = asyncio.run(_live(folder))
-    table.add_row(
-        "sample taken to alert on the topic", f"{len(seconds)} alerts, one by one", *_percentiles(seconds, "s"), "1 s"
-    )
+    for name, broker in _brokers(folder):
+        with broker as kafka:
+            own = folder / name.replace(" ", "-").lower()
+            own.mkdir()
+            seconds = asyncio.run(_live(kafka, own))
+        what = f"sample taken to alert on the topic, {name}"
+        table.add_row(what, f"{len(seconds)} alerts, one by one", *_percentiles(seconds, "s"), "1 s")
     rules_s, book_s = _looked_at()
     size = f"{CLUSTERS * NODES * 8:,} devices, {AGREEMENTS} agreements, {CLUSTERS} clusters"
     table.add_row("looking at every rule", size, *_percentiles(rules_s, "ms"), "")
@@ -60,18 +67,34 @@ def _percentiles(seconds: list[float], unit: str) -> tuple[str, str]:
 # ---- end to end ------------------------------------------------------------------------------------------------------
 
 
-async def _live(folder: Path) -> list[float]:
+def _brokers(folder: Path) -> Iterator[tuple[str, contextlib.AbstractContextManager[str]]]:
+    """The embedded broker, and Apache Kafka where one can run."""
+    yield "embedded broker", _embedded(folder)
+    if artifacts.missing() is None:
+        yield "Apache Kafka", _kafka(folder)
+
+
+@contextlib.contextmanager
+def _embedded(folder: Path) -> Iterator[str]:
+    with running("compose.broker", "--port", "0", log=folder / "alerts-broker.log") as broker:
+        yield broker.url
+
+
+@contextlib.contextmanager
+def _kafka(folder: Path) -> Iterator[str]:
+    with Cluster(folder / "alerts-kafka", 1) as cluster:
+        asyncio.run(create_topics(cluster.url, replication_factor=1))
+        yield cluster.url
+
+
+async def _live(kafka: str, folder: Path) -> list[float]:
     """Nodes overheat one by one; seconds until each alert is heard on the topic."""
-    book = ("--data", str(folder / "alerts-book"), "--port", "0")
-    with (
-        running("compose.broker", "--port", "0", log=folder / "alerts-broker.log") as broker,
-        running("compose.clickhouse", *book, log=folder / "alerts-clickhouse.log") as clickhouse,
-    ):
-        migrate(connect(clickhouse.url, database=None))
+    with running("compose.clickhouse", "--data", str(folder / "book"), "--port", "0", log=folder / "book.log") as book:
+        migrate(connect(book.url, database=None))
         names = [f"c{number}" for number in range(LIVE_CLUSTERS)]
         more = "".join(f'[[cluster]]\nid = "{name}"\ncountry = "CA"\n' for name in names)
-        async with watched(broker.url, devices=8 * MOST) as (fabric, ear):
-            with worker(broker.url, clickhouse.url, folder, more=more) as process:
+        async with watched(kafka, devices=8 * MOST) as (fabric, ear):
+            with worker(kafka, book.url, folder, more=more) as process:
                 await process.partitions()
                 fabrics = {name: Fabric(fabric.producer, fabric.devices, name) for name in names}
                 for _ in range(6):

@@ -34,7 +34,6 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import IllegalGenerationError, IllegalStateError
 from faust.transport.drivers import aiokafka as driver
 
-
 # A broker holds a fetch for so long when it has nothing new. Kafka answers when something comes; the embedded broker
 # looks again only now and then, the less often the longer it may wait.
 FETCH_WAIT_MS = 100

@@ -382,6 +382,7 @@ COMMENT 'State of every agreement as of a moment: agreement_state(at = toDateTim
 ALTER TABLE alerts
     MODIFY COLUMN rule COMMENT 'rule that fired, see docs/alerts.md',
     MODIFY COLUMN subject COMMENT 'agreement, node, cluster or model that it is about',
+    MODIFY COLUMN starts_at COMMENT 'when it began to fire: the condition had held for as long as the rule asks',
     ADD COLUMN summary_fr String COMMENT 'the same in French; empty = recorded by an earlier version' AFTER summary,
     ADD COLUMN cluster LowCardinality(String) COMMENT 'cluster that it is about; empty = none or several' AFTER summary_fr,
     ADD COLUMN agreement LowCardinality(String) COMMENT 'agreement that it is about; empty = none' AFTER cluster,

@@ -37,9 +37,17 @@ def config(**changes: Any) -> Config:
     return Config.model_validate({**tables, **changes})
 
 
-def use(client: Client, hour: datetime, agreement: str, *, minutes: range = range(10), device: str = "GPU-0") -> None:
+def use(
+    client: Client,
+    hour: datetime,
+    agreement: str,
+    *,
+    minutes: range = range(10),
+    device: str = "GPU-0",
+    gpu_model: str = H100,
+) -> None:
     """A device, held in some minutes of an hour."""
-    rows = [_row(hour + timedelta(minutes=minute), agreement, device) for minute in minutes]
+    rows = [_row(hour + timedelta(minutes=minute), agreement, device) | {"gpu_model": gpu_model} for minute in minutes]
     client.insert("gpu_usage_store", [list(row.values()) for row in rows], column_names=list(rows[0]))
 
 

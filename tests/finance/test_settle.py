@@ -51,6 +51,16 @@ def test_without_reference_data_nothing_is_priced(clickhouse: ClickHouse) -> Non
         settle(clickhouse.client, at(MONTH + 2 * HOUR))
 
 
+def test_any_number_of_products_is_priced(clickhouse: ClickHouse) -> None:
+    """A federation has hundreds of (cluster, product): their rates do not fit into the address of a request."""
+    record(clickhouse.client, config(), source="test")
+    for number in range(150):
+        model = f"NVIDIA H100 80GB HBM3, edition number {number} of many, with a name"
+        use(clickhouse.client, MONTH, "lab", minutes=range(1), device=f"GPU-{number}", gpu_model=model)
+    settle(clickhouse.client, at(MONTH + HOUR + timedelta(minutes=3)))
+    assert paid(clickhouse.client)["lab"][0] == 150 * Decimal("0.06")
+
+
 def test_an_hour_is_priced_once_and_becomes_final(book: ClickHouse) -> None:
     """Not before it has ended; then provisional; after six hours final, without another entry."""
     client = book.client

@@ -242,25 +242,36 @@ def _going_on(sign: str) -> str:
 _MINUTES = "$__interval_s < 300"
 _SPAN_S = f"if({_MINUTES}, 60, if({DAYS}, 86400, 3600))"
 
-# All subsidy of the chosen agreements until the end of the range: days, then hours, then minutes.
+# All subsidy of the chosen agreements until the end of the range: settled days, then settled hours, then the minutes
+# since, from the tables beneath `costs_daily` and `costs_hourly`, whose views would be planned three times over. Hours
+# begin with the day of the first point, and minutes with its hour, where the range is short enough for them.
+_FIRST_DAY = f"if({DAYS}, toDate($__toTime, 'UTC') + 1, toDate(first_s, 'UTC'))"
+_HOURS_UNTIL = f"""if({DAYS}, toDateTime(toDate($__toTime, 'UTC') + 1, 'UTC'),
+                            if({_MINUTES}, toStartOfHour(toDateTime(first_s, 'UTC')),
+                            toStartOfHour(toDateTime($__toTime, 'UTC')) + INTERVAL 1 HOUR))"""
+_MINUTES_UNTIL = f"""if({DAYS}, toDateTime(toDate($__toTime, 'UTC') + 1, 'UTC'),
+                            if({_MINUTES}, $__toTime + 1,
+                            toStartOfHour(toDateTime($__toTime, 'UTC')) + INTERVAL 1 HOUR))"""
 _CAPPED = f"""{OWN} AND agreement IN (
                             SELECT id FROM agreements FINAL
                             WHERE cap IS NOT NULL AND toUnixTimestamp(toDateTime(ends + 1, 'UTC')) > first_s
                         )"""
 _SPENDING = f"""(
-                        SELECT toDateTime(day, 'UTC') AS at, agreement, subsidy FROM costs_daily
-                        WHERE day < if({DAYS}, toDate($__toTime, 'UTC') + 1, toDate(first_s, 'UTC')) AND {_CAPPED}
+                        SELECT toDateTime(day, 'UTC') AS at, agreement, subsidy FROM costs_daily_store FINAL
+                        WHERE day < least({_FIRST_DAY}, toDate(settled_until)) AND {_CAPPED}
                         UNION ALL
-                        SELECT period_start AS at, agreement, subsidy FROM costs_hourly
-                        WHERE NOT ({DAYS}) AND period_start >= toStartOfDay(toDateTime(first_s, 'UTC'))
-                            AND period_start < if({_MINUTES}, toStartOfHour(toDateTime(first_s, 'UTC')), $__toTime + 1)
-                            AND {_CAPPED}
+                        SELECT period_start AS at, agreement, subsidy FROM costs_hourly_store FINAL
+                        WHERE period_start >= toDateTime(least({_FIRST_DAY}, toDate(settled_until)), 'UTC')
+                            AND period_start < least({_HOURS_UNTIL}, settled_until) AND {_CAPPED}
                         UNION ALL
                         SELECT minute AS at, agreement, subsidy FROM unit_costs_store FINAL
-                        WHERE {_MINUTES} AND minute >= toStartOfHour(toDateTime(first_s, 'UTC')) AND minute <= $__toTime
+                        WHERE minute >= least({_HOURS_UNTIL}, settled_until) AND minute < {_MINUTES_UNTIL}
                             AND {_CAPPED}
                     )"""
-_BURN_DOWN = f"""WITH toInt64({_first_s(_SPAN_S)}) AS first_s, toInt64(toUnixTimestamp({UPTO})) AS upto_s,
+_BURN_DOWN = f"""WITH (
+        SELECT if(count() = 0, toDateTime(0, 'UTC'), max(period_start) + INTERVAL 1 HOUR) FROM rollups
+    ) AS settled_until,
+    toInt64({_first_s(_SPAN_S)}) AS first_s, toInt64(toUnixTimestamp({UPTO})) AS upto_s,
     toInt64(toUnixTimestamp($__fromTime)) AS from_s, toInt64(toUnixTimestamp($__toTime)) AS to_s,
     2 * greatest($__interval_s, {_SPAN_S}) AS step_s,
     arrayDistinct(arrayPushBack(arrayMap(n -> toInt64(from_s + n * step_s),

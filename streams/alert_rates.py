@@ -7,11 +7,12 @@ not when somebody asks.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import NamedTuple
 
 from schemas.config import Cluster, Config
 from schemas.economics import UnitCosts
-from schemas.money import NANO
+from schemas.money import NANO, round_half_even
 from schemas.texts import Text
 from streams.alert_conditions import Condition, Stake, beyond, number, patience_s, slowest_s
 
@@ -30,8 +31,8 @@ LEAST_GPU_S = 60.0
 CURRENCY = "CAD"
 """Of the target band, and of what clusters cost here."""
 
-ToCad = Callable[[str, int], float]
-"""Dollars for one unit of a currency at a moment, ms; NaN when it is not known."""
+ToCad = Callable[[int, str, int], int | None]
+"""An amount of a currency at a moment (ms) in CAD, all in nano-units; None when no rate is known."""
 
 
 @dataclass(slots=True)
@@ -42,8 +43,8 @@ class Amounts:
     busy_ns: int = 0
     energy_mj: int = 0
     tokens: int = 0
-    cost_nano: float = 0.0
-    """CAD; NaN when an exchange rate is not known."""
+    cost_nano: int | None = 0
+    """CAD; None when an exchange rate is not known."""
 
     def add(self, other: "Amounts") -> None:
         """Add up."""
@@ -51,7 +52,8 @@ class Amounts:
         self.busy_ns += other.busy_ns
         self.energy_mj += other.energy_mj
         self.tokens += other.tokens
-        self.cost_nano += other.cost_nano
+        unknown = self.cost_nano is None or other.cost_nano is None
+        self.cost_nano = None if unknown else (self.cost_nano or 0) + (other.cost_nano or 0)
 
 
 class CostRow(NamedTuple):
@@ -127,12 +129,11 @@ class Rates:
             return
         minute = _Minute(costs.version)
         for line in costs.lines:
-            rate = self._to_cad(line.currency, costs.minute_ms) if line.cost_nano else 0.0
             minute.add(
                 line.model,
                 Amounts(
                     line.gpu_ns, line.busy_ns, line.energy_mj, line.prompt_tokens + line.generation_tokens,
-                    line.cost_nano * rate,
+                    self._to_cad(line.cost_nano, line.currency, costs.minute_ms),
                 ),
             )  # fmt: skip
         self._put(window, costs.minute_ms, minute)
@@ -149,8 +150,8 @@ class Rates:
         for row in rows:
             window = self._window(row.cluster)
             minute = window.minutes.setdefault(row.minute_ms, _Minute(0))
-            rate = self._to_cad(row.currency, row.minute_ms) if row.cost_nano else 0.0
-            minute.add(row.model, Amounts(row.gpu_ns, row.busy_ns, row.energy_mj, row.tokens, row.cost_nano * rate))
+            cost_nano = self._to_cad(row.cost_nano, row.currency, row.minute_ms)
+            minute.add(row.model, Amounts(row.gpu_ns, row.busy_ns, row.energy_mj, row.tokens, cost_nano))
         for cluster, window in self._windows.items():
             window.reached_ms = max(window.reached_ms, reached_ms.get(cluster, 0))
             window.judged_from_ms = min(window.minutes, default=0) + MINUTE_MS
@@ -191,14 +192,14 @@ class Rates:
         window = self._windows.get(cluster)
         if window is None or not window.recent_minutes:
             return None
-        return _stake(window.recent.cost_nano * HOUR / window.recent_minutes)
+        return _stake(window.recent.cost_nano, Fraction(HOUR, window.recent_minutes))
 
     def cost_of(self, cluster: str, gpus: float) -> Stake | None:
         """What so many of its devices cost per hour."""
         window = self._windows.get(cluster)
         if window is None or not window.recent.gpu_ns:
             return None
-        return _stake(window.recent.cost_nano / window.recent.gpu_ns * gpus * 3600 * NANO)
+        return _stake(window.recent.cost_nano, Fraction(gpus) * 3600 * NANO / window.recent.gpu_ns)
 
     def _add_up(self, cluster: str, window: _Window) -> None:
         last = window.last_settled_ms = window.settled()
@@ -229,14 +230,15 @@ class Rates:
             window.conditions += self._coverage(cluster, window, recent)
 
     def _cost_band(self, cluster: str, model: str, unit: Amounts, minutes: int) -> Iterator[Condition]:
-        if unit.tokens < LEAST_TOKENS:
+        if unit.tokens < LEAST_TOKENS or unit.cost_nano is None:
             return
         low, high = float(self._settings.cost_per_mtok_low), float(self._settings.cost_per_mtok_high)
         cost = unit.cost_nano / unit.tokens / 1000  # nano-dollars per token = 1e-3 dollars per million
         fires = beyond("cost_per_mtok", cost, high)
         if fires is None:
             return
-        above_nano = (unit.cost_nano - high * 1000 * unit.tokens) * HOUR / minutes
+        band_nano = round_half_even(self._settings.cost_per_mtok_high * 1000 * unit.tokens)
+        above_nano = max(0, unit.cost_nano - band_nano)
         yield Condition(
             "cost_per_mtok", f"{cluster}/{model}", cost, high,
             lambda: Text(
@@ -245,7 +247,7 @@ class Rates:
                 f"un million de jetons de {model} sur {cluster} coûte {number(cost, 'fr', 3)} {CURRENCY}, "
                 f"au-dessus de la fourchette de {number(low, 'fr', 2)} à {number(high, 'fr', 2)}",
             ),
-            fires, cluster=cluster, model=model, at_stake=_stake(max(0.0, above_nano)),
+            fires, cluster=cluster, model=model, at_stake=_stake(above_nano, Fraction(HOUR, minutes)),
         )  # fmt: skip
 
     def _tokens_dropped(
@@ -257,6 +259,7 @@ class Rates:
         if now.energy_mj < SAME_POWER * before.energy_mj * minutes:
             return
         share, limit = now.tokens / (before.tokens * minutes), float(self._settings.tokens_drop_to)
+        wasted = 1 - Fraction(now.tokens, before.tokens * minutes)
         fires = beyond("tokens_dropped", share, limit)
         if fires is None:
             return
@@ -269,7 +272,7 @@ class Rates:
                 f"{model} sur {cluster} produit {number(per_s[0], 'fr')} jetons par seconde au lieu de "
                 f"{number(per_s[1], 'fr')} dans l’heure précédente, à puissance égale",
             ),
-            fires, cluster=cluster, model=model, at_stake=_stake(now.cost_nano * HOUR / minutes * (1 - share)),
+            fires, cluster=cluster, model=model, at_stake=_stake(now.cost_nano, wasted * Fraction(HOUR, minutes)),
         )  # fmt: skip
 
     def _tokens_or_energy(
@@ -305,7 +308,7 @@ class Rates:
                         f"{minutes} dernières min et consommé {number(now.energy_mj / 3.6e9, 'fr', 3)} kWh, et aucun "
                         "jeton n’a été compté",
                     ),
-                    fires, cluster=cluster, model=model, at_stake=_stake(now.cost_nano * HOUR / minutes),
+                    fires, cluster=cluster, model=model, at_stake=_stake(now.cost_nano, Fraction(HOUR, minutes)),
                 )  # fmt: skip
 
     def _coverage(self, cluster: str, window: _Window, recent: dict[int, _Minute]) -> Iterator[Condition]:
@@ -354,7 +357,7 @@ class Rates:
 
 
 def _baseline(model: str, before: list[_Minute]) -> Amounts | None:
-    """A model's minute, on average over those before; None while too few are known."""
+    """A model's minute, on average over those before, without its cost; None while too few are known."""
     if len(before) < BASELINE_LEAST:
         return None
     total = Amounts()
@@ -364,9 +367,9 @@ def _baseline(model: str, before: list[_Minute]) -> Amounts | None:
     count = len(before)
     return Amounts(
         total.gpu_ns // count, total.busy_ns // count, total.energy_mj // count, total.tokens // count,
-        total.cost_nano / count,
     )  # fmt: skip
 
 
-def _stake(nano_per_hour: float) -> Stake | None:
-    return None if nano_per_hour != nano_per_hour else Stake(round(nano_per_hour), CURRENCY)
+def _stake(nano: int | None, per_hour: Fraction) -> Stake | None:
+    """So many times an amount, per hour."""
+    return None if nano is None else Stake(round_half_even(nano * per_hour), CURRENCY)

@@ -8,7 +8,6 @@ business of `streams.alert_book`.
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from math import nan
 
 from schemas.audits import AuditState
 from schemas.config import Config
@@ -36,7 +35,6 @@ class Rules:
 
     def __init__(self, config: Config, started_ms: int) -> None:
         self._reference = Reference(config)
-        self._to_cad: dict[tuple[str, int], float] = {}
         self._audits: dict[str, AuditState] = {}
         self.budgets = Budgets(config.alerts)
         self.rates = Rates(config, self._cad)
@@ -87,19 +85,15 @@ class Rules:
                     evidence=audit.rows[:SHOWN], severity=audit.severity,
                 )  # fmt: skip
 
-    def _cad(self, currency: str, ts_ms: int) -> float:
-        """Dollars for one unit of a currency on the day of a moment; NaN when no rate is known."""
-        if currency in (CURRENCY, ""):
-            return 1.0
-        key = (currency, ts_ms // 86_400_000)
-        rate = self._to_cad.get(key)
-        if rate is None:
-            try:
-                rate = float(self._reference.fx(currency, CURRENCY, datetime.fromtimestamp(ts_ms / 1000, UTC).date()))
-            except UnknownReference:
-                rate = nan
-            self._to_cad[key] = rate
-        return rate
+    def _cad(self, amount_nano: int, currency: str, ts_ms: int) -> int | None:
+        """An amount in CAD on the day of a moment; None when no rate is known."""
+        if not amount_nano or not currency:  # a device without a price has no currency, and no cost
+            return amount_nano
+        day = datetime.fromtimestamp(ts_ms / 1000, UTC).date()
+        try:
+            return self._reference.convert(amount_nano, currency, CURRENCY, day)
+        except UnknownReference:
+            return None
 
 
 def _words_of(audit: AuditState) -> Callable[[], Text]:

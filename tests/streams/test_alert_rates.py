@@ -19,7 +19,8 @@ CENT = NANO // 100
 
 def rates(**changes: Any) -> Rates:
     """Rates of a small fabric; a US dollar is 1.40 CAD."""
-    return Rates(config(**changes), lambda currency, _: {"CAD": 1.0, "USD": 1.4}.get(currency, float("nan")))
+    tenths = {"CAD": 10, "USD": 14}
+    return Rates(config(**changes), lambda nano, base, _: nano * tenths[base] // 10 if base in tenths else None)
 
 
 def minute(
@@ -309,6 +310,21 @@ def test_a_cluster_without_a_cap_has_none() -> None:
     given.saw(minute(0, energy_mj=10**15))
     given.saw(minute(0, energy_mj=10**15, cluster="elm"))
     assert not found(given, "power_cap")
+
+
+def test_what_is_at_stake_is_exact() -> None:
+    """Money is a whole number of nano-units from the minute to the alert, also far beyond what a double can hold; where
+    an exchange rate is not known there is no amount, rather than a wrong one."""
+    given = rates()
+    see(given, [minute(number, cost_nano=10**17 + number) for number in range(8)])
+    list(given.conditions())
+    stake = given.cost_per_hour("fir")
+    assert stake is not None
+    assert stake.nano_per_hour % NANO == sum(range(2, 7)) * 12
+    given.saw(minute(6, cost_nano=1, currency="GBP", version=2))
+    list(given.conditions())
+    assert given.cost_per_hour("fir") is None
+    assert given.cost_of("fir", 1) is None
 
 
 def test_costs_of_devices() -> None:

@@ -1,9 +1,7 @@
 """`commonwatt export table`: a relation of the book as a file, day by day, in memory that does not grow with it."""
 
 import contextlib
-import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -14,6 +12,8 @@ import pyarrow.parquet as pq
 from clickhouse_connect.driver.client import Client
 
 from compose.options import Mistake
+from compose.written import Written, complete
+from dashboards.macros import quote
 
 Format = Literal["csv", "parquet"]
 FORMATS: tuple[Format, ...] = ("parquet", "csv")
@@ -32,14 +32,6 @@ _COLUMNS = (
     "SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = {table:String} "
     "ORDER BY position"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A file that is complete."""
-
-    path: Path
-    rows: int
 
 
 class Progress(Protocol):
@@ -70,23 +62,18 @@ def export(
     chosen = ", ".join(f"{_typed(name, type_)} AS `{name}`" for name, type_ in columns.items())
     spans = [(None, "1")] if time is None else _days(client, relation, time, columns[time], begin, end)
     rows = 0
-    partial = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _writer(partial, _schema(client, columns), format_) as writer:
+        with complete(path) as partial, _writer(partial, _schema(client, columns), format_) as writer:
             for day, condition in spans:
-                query = f"SELECT {chosen} FROM `{relation}` WHERE {condition}"  # noqa: S608  (names that the book has)
+                query = f"SELECT {chosen} FROM `{relation}` WHERE {condition}"
                 for batch in _batches(client, query):
                     writer.write_batch(batch)
                     rows += batch.num_rows
                 if day is not None:
                     progress(day, rows)
-        os.replace(partial, path)
     except OSError as error:
         raise Mistake(f"{path} cannot be written ({error.strerror or error}): name another --output.") from error
-    finally:
-        with contextlib.suppress(OSError):  # the reason is told above
-            partial.unlink(missing_ok=True)
     return Written(path, rows)
 
 
@@ -111,13 +98,9 @@ def _typed(name: str, type_: str) -> str:
 def _schema(client: Client, columns: dict[str, str]) -> pa.Schema:
     """The Arrow schema of these columns, from a row of defaults: an empty answer would have none."""
     typed = ", ".join(f"{_typed(name, type_)} AS `{name}`" for name, type_ in columns.items())
-    defaults = ", ".join(f"CAST(defaultValueOfTypeName('{_quoted(t)}') AS {t}) AS `{n}`" for n, t in columns.items())
-    answer = client.raw_query(f"SELECT {typed} FROM (SELECT {defaults})", fmt="ArrowStream", settings=_SETTINGS)  # noqa: S608
+    defaults = ", ".join(f"CAST(defaultValueOfTypeName({quote(t)}) AS {t}) AS `{n}`" for n, t in columns.items())
+    answer = client.raw_query(f"SELECT {typed} FROM (SELECT {defaults})", fmt="ArrowStream", settings=_SETTINGS)
     return pa.ipc.open_stream(answer).schema
-
-
-def _quoted(type_: str) -> str:
-    return type_.replace("\\", "\\\\").replace("'", "\\'")
 
 
 def _days(
@@ -130,7 +113,7 @@ def _days(
         if moment is not None:
             bounds.append(f"{column} {sign} {cast}({_literal(moment, cast)})")
     within = " AND ".join(bounds)
-    found = client.query(f"SELECT DISTINCT toDate({column}) AS d FROM `{relation}` WHERE {within} ORDER BY d")  # noqa: S608
+    found = client.query(f"SELECT DISTINCT toDate({column}) AS d FROM `{relation}` WHERE {within} ORDER BY d")
     for (day,) in found.result_rows:
         first = datetime(day.year, day.month, day.day, tzinfo=UTC)
         after = first + timedelta(days=1)

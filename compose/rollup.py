@@ -129,7 +129,7 @@ LEFT JOIN (SELECT period_start, max(rollups.revision) AS revision FROM rollups G
     ON r.period_start = s.period_start
 WHERE s.revision > r.revision
 ORDER BY hour
-"""  # noqa: S608  (of our own)
+"""
 
 _HOURS = """
     SELECT toDateTime(one.1, 'UTC') AS period_start, one.2 AS revision, one.3 AS reference
@@ -206,7 +206,7 @@ FROM
     INNER JOIN hours AS h ON h.period_start = k.period_start
 ) AS rows
 GROUP BY period_start, {_COST_KEY}
-"""  # noqa: S608
+"""
 
 _DEVICE_KEY = "cluster, device, slice, workload, agreement, currency"
 _DEVICE_TEXTS = ("node", "vendor", "gpu_model", "deployment")
@@ -234,7 +234,7 @@ FROM
 ) AS rows
 INNER JOIN hours AS h ON h.period_start = rows.period_start
 GROUP BY period_start, {_DEVICE_KEY}
-"""  # noqa: S608
+"""
 
 _FLEET_KEY = "period_start, cluster, gpu_model, currency"
 _FLEET_SUMS = (
@@ -265,7 +265,7 @@ FROM
 ) AS rows
 INNER JOIN hours ON hours.period_start = rows.period_start
 GROUP BY {_FLEET_KEY}
-"""  # noqa: S608
+"""
 
 # Whole days, from all of their hours that are rolled up.
 _DAYS = f"""
@@ -293,9 +293,9 @@ FROM
 ) AS rows
 INNER JOIN versions ON versions.day = rows.day
 GROUP BY day, {_COST_KEY}
-"""  # noqa: S608
+"""
 
 _DONE = f"""
 INSERT INTO rollups (period_start, revision, recorded_at)
 SELECT period_start, revision, now64(3, 'UTC') FROM ({_HOURS})
-"""  # noqa: S608
+"""

@@ -1,12 +1,13 @@
 """What holds now and should not: the one form in which every rule says so."""
 
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from hashlib import blake2b
 from typing import NamedTuple
 
 from schemas.alert_rules import BY_ID
 from schemas.config import Alerts, Cluster
-from schemas.money import NANO
+from schemas.money import nano_to_decimal
 from schemas.texts import Lang, Text
 
 SHOWN = 5
@@ -70,7 +71,7 @@ def beyond(rule: str, value: float, threshold: float) -> bool | None:
     return False if sign * value > sign * threshold * clears_at else None
 
 
-def number(value: float, lang: Lang, digits: int = 0) -> str:
+def number(value: float | Decimal, lang: Lang, digits: int = 0) -> str:
     """A number as people write it in a language."""
     text = f"{value:,.{digits}f}"
     return text if lang == "en" else text.replace(",", "\u202f").replace(".", ",")
@@ -78,7 +79,7 @@ def number(value: float, lang: Lang, digits: int = 0) -> str:
 
 def money(nano: int, currency: str, lang: Lang) -> str:
     """An amount with its currency; hundredths."""
-    return f"{number(nano / NANO, lang, 2)} {currency}"
+    return f"{number(nano_to_decimal(nano), lang, 2)} {currency}"
 
 
 def duration(seconds: float, lang: Lang) -> str:

@@ -7,7 +7,6 @@ from fractions import Fraction
 from schemas.alert_rules import BY_ID
 from schemas.config import Alerts
 from schemas.economics import Burn
-from schemas.money import NANO
 from schemas.texts import Text
 from streams.alert_conditions import Condition, Stake, money, number
 
@@ -103,10 +102,10 @@ def _too_fast(rule: str, burn: Burn, rate_nano_per_hour: int, times: Fraction, w
         gone = datetime.fromtimestamp(gone_ms // 1000, UTC)
         return Text(
             f"{burn.agreement} burns {number(found, 'en', 1)} times as fast as its money lasts until its end: over "
-            f"{when.en} at least {number(rate_nano_per_hour / NANO, 'en', 2)} {burn.currency} per hour; at this rate "
+            f"{when.en} at least {money(rate_nano_per_hour, burn.currency, 'en')} per hour; at this rate "
             f"the remaining {money(left_nano, burn.currency, 'en')} are gone on {gone:%Y-%m-%d at %H:%M} UTC",
             f"{burn.agreement} dépense {number(found, 'fr', 1)} fois trop vite pour que l’argent dure jusqu’à la fin : "
-            f"pendant {when.fr}, au moins {number(rate_nano_per_hour / NANO, 'fr', 2)} {burn.currency} par heure ; à "
+            f"pendant {when.fr}, au moins {money(rate_nano_per_hour, burn.currency, 'fr')} par heure ; à "
             f"ce rythme, les {money(left_nano, burn.currency, 'fr')} restants sont épuisés le {gone:%Y-%m-%d} à "
             f"{gone:%H:%M} UTC",
         )

@@ -174,7 +174,7 @@ class Book:
               AND ts_start >= fromUnixTimestamp64Milli({{since:Int64}})
             ORDER BY ts_end DESC, ts_start DESC
             LIMIT 1 BY endpoint, replica, served_model, team
-            """,  # noqa: S608  (column names of our own)
+            """,
             {"cluster": cluster, "endpoints": list(endpoints), "since": since_ms},
         )
 
@@ -242,7 +242,7 @@ class Book:
             WHERE cluster = {{cluster:String}} AND toUnixTimestamp(minute) IN {{minutes:Array(Int64)}}
               AND (empty({{shards:Array(String)}}) OR shard IN {{shards:Array(String)}})
             GROUP BY minute, shard, deployment, model, agreement, layer, counted
-            """,  # noqa: S608  (column names of our own)
+            """,
             cluster, minutes_ms, shards,
         )  # fmt: skip
         return [
@@ -276,7 +276,7 @@ class Book:
             SELECT DISTINCT toInt64(toUnixTimestamp(minute)) * 1000 AS minute_ms FROM {table}
             WHERE cluster = {{cluster:String}} AND shard = {{shard:String}}
               AND ts_start >= fromUnixTimestamp64Milli({{since:Int64}})
-            """,  # noqa: S608  (gpu_usage or token_usage)
+            """,
             {"cluster": cluster, "shard": shard, "since": since_ms},
         )
         return [row["minute_ms"] for row in rows]
@@ -343,7 +343,7 @@ class Book:
                    evidence, toUnixTimestamp64Milli(ts) AS ts_ms, toUnixTimestamp64Milli(starts_at) AS starts_at_ms,
                    toUnixTimestamp64Milli(ends_at) AS ends_at_ms
             FROM alerts FINAL WHERE {condition} ORDER BY ts, fingerprint
-            """,  # noqa: S608  (conditions of our own)
+            """,
             parameters,
         )
         return [Alert(**row) for row in rows]

@@ -276,20 +276,20 @@ FROM
 GROUP BY agreement
 -- left as it is, the condition on days is that of the projection
 SETTINGS optimize_time_filter_with_preimage = 0
-"""  # noqa: S608  (column names of our own)
+"""
 _AFTER = f"""
 SELECT toString(agreement), toInt64(toUnixTimestamp(period_start)) AS hour, {_IN_FORCE}
 FROM charges WHERE agreement IN {{agreements:Array(String)}} AND period_start > {{after:DateTime('UTC')}}
 GROUP BY agreement, hour
 ORDER BY hour, agreement
-"""  # noqa: S608
+"""
 _LINES = f"""
 SELECT toInt64(toUnixTimestamp(period_start)) AS hour_s, {_KEY}, {_MEASURES}
 FROM charges
 WHERE period_start >= {{start:DateTime('UTC')}} AND period_start < {{end:DateTime('UTC')}}
 GROUP BY ALL
 HAVING {" OR ".join(f"{measure} != 0" for measure in MEASURES)}
-"""  # noqa: S608
+"""
 _SETTLEMENTS = """
 SELECT toInt64(toUnixTimestamp(period_start)), revision, toString(status), reason, toUnixTimestamp64Milli(reference_at),
     reinterpretAsInt128(gpu_seconds), reinterpretAsInt128(energy_j), tokens

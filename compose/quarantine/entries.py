@@ -44,7 +44,7 @@ _QUERY = f"""
 SELECT {", ".join(Entry._fields)} FROM quarantine
 WHERE ({{cluster:String}} = '' OR cluster = {{cluster:String}}) AND (NOT {{open:Bool}} OR isNull(replayed_at))
 ORDER BY ts, topic, kafka_partition, kafka_offset
-"""  # noqa: S608  (names of our own)
+"""
 
 
 def select(

@@ -1,7 +1,5 @@
 """What a replay asks of the book, and how it writes rows that come late: never over rows that are there."""
 
-# ruff: noqa: S608  (SQL put together from constants of this module; values come in as parameters)
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any

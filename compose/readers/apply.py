@@ -1,7 +1,5 @@
 """Makes the readers of a configuration on a ClickHouse server."""
 
-# ruff: noqa: S608  (SQL put together from constants)
-
 import os
 import secrets
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Agreement detail: what one agreement pays for, how fast its money goes, and when it is gone. For finance."""
 
-# ruff: noqa: S608  (SQL put together from constants of these modules; values come in through macros.substitute alone)
-
 from dashboards.boards import budget
 from dashboards.boards.common import (
     AGREEMENT,

@@ -1,7 +1,5 @@
 """What the dashboards of finance share: the state of agreements, their figures, and the burn-down of their caps."""
 
-# ruff: noqa: S608  (SQL put together from constants of these modules; values come in through macros.substitute alone)
-
 from dashboards.boards.common import COSTS_SPAN_S, DAYS, IN_CURRENCY, chosen, only, words
 from dashboards.model import Grid, Kind, Level, Panel, SeriesStyle, Threshold
 from dashboards.units import MOMENT, MONEY, MONEY_PER_HOUR, SHARE

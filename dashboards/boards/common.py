@@ -4,8 +4,6 @@ Amounts are added up in the chosen currency only (variable `currency`); what is 
 (columns `currency` and `other`), never added and never dropped silently.
 """
 
-# ruff: noqa: S608  (SQL put together from constants of these modules; values come in through macros.substitute alone)
-
 from collections.abc import Mapping, Sequence
 
 from dashboards.macros import quote

@@ -1,7 +1,5 @@
 """Fleet operations: what do the devices do right now, and what is wrong? For operators."""
 
-# ruff: noqa: S608  (SQL put together from constants of these modules; values come in through macros.substitute alone)
-
 from functools import partial
 
 from dashboards.boards.common import (

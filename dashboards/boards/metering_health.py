@@ -1,7 +1,5 @@
 """Metering health: is everything measured, read and settled, so that the other dashboards can be believed?"""
 
-# ruff: noqa: S608  (SQL put together from constants of these modules; values come in through macros.substitute alone)
-
 from functools import partial
 
 from dashboards.boards.common import (

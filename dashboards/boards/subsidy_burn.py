@@ -1,7 +1,5 @@
 """Subsidy burn: how much subsidy is spent, by whom, and when does it run out? For finance."""
 
-# ruff: noqa: S608  (SQL put together from constants of these modules; values come in through macros.substitute alone)
-
 from dashboards.boards import budget
 from dashboards.boards.common import (
     AGREEMENT,

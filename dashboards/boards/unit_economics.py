@@ -1,7 +1,5 @@
 """Unit economics: what does a million tokens cost, where, and why? For finance and operators."""
 
-# ruff: noqa: S608  (SQL put together from constants of these modules; values come in through macros.substitute alone)
-
 from collections.abc import Sequence
 from functools import partial
 

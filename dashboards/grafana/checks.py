@@ -7,8 +7,6 @@ Alert rules know neither variables nor frontend macros: a check has only those o
 Not checked here are matters that the ledger does not keep: temperature, XID errors and the power of a moment.
 """
 
-# ruff: noqa: S608  (SQL put together from constants and from numbers of the configuration)
-
 import re
 from dataclasses import dataclass
 from typing import Literal

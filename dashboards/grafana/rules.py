@@ -65,7 +65,7 @@ WHERE cluster NOT IN (
     SELECT any(cluster) FROM alerts FINAL
     WHERE rule IN ({rules}) AND ts >= now() - INTERVAL 7 DAY
     GROUP BY fingerprint HAVING argMax(state, (ts, state)) = 'firing'
-)"""  # noqa: S608  (both parts are constants of this package)
+)"""
 
 
 def _rule(check: Check) -> Json:

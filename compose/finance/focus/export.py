@@ -8,7 +8,6 @@ complete.
 
 import contextlib
 import json
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,6 +30,7 @@ from compose.finance.focus.metadata import metadata, name_of
 from compose.finance.focus.rows import REPEATED, Booked
 from compose.finance.moments import next_month, start_of
 from compose.options import Mistake
+from compose.written import Written, complete
 
 Format = Literal["csv", "parquet"]
 Indices = npt.NDArray[np.integer[Any]]
@@ -57,19 +57,12 @@ ARROW_TYPES: dict[Kind, pa.DataType] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A file that is complete."""
-
-    path: Path
-    rows: int
-
-
 def export(client: Client, booked: Booked, format_: Format, folder: Path) -> list[Written]:
     """Write CostAndUsage and BillingPeriod of a month into a folder. Raises Mistake when it cannot be written."""
     with _written_to(folder):
         issuers: set[str] = set()
-        with _complete(_path(folder, "cost-and-usage", booked, format_)) as (path, partial):
+        path = _path(folder, "cost-and-usage", booked, format_)
+        with complete(path) as partial:
             count = 0
             with _writer(partial, COST_AND_USAGE, format_) as writer:
                 for piece in _pieces(client, booked, as_text=format_ == "csv"):
@@ -77,7 +70,8 @@ def export(client: Client, booked: Booked, format_: Format, folder: Path) -> lis
                     writer.write(piece)
                     count += len(piece.index)
             written = [Written(path, count)]
-        with _complete(_path(folder, "billing-period", booked, format_)) as (path, partial):
+        path = _path(folder, "billing-period", booked, format_)
+        with complete(path) as partial:
             periods = _billing_periods(client, booked, sorted(issuers), as_text=format_ == "csv")
             with _writer(partial, BILLING_PERIOD, format_) as writer:
                 writer.write(periods)
@@ -86,7 +80,8 @@ def export(client: Client, booked: Booked, format_: Format, folder: Path) -> lis
 
 def describe(month: date, folder: Path) -> Path:
     """Write the metadata of a month's files beside them. Raises Mistake when it cannot be written."""
-    with _written_to(folder), _complete(folder / f"{name_of('metadata', month)}.json") as (path, partial):
+    path = folder / f"{name_of('metadata', month)}.json"
+    with _written_to(folder), complete(path) as partial:
         partial.write_text(json.dumps(metadata(month), indent=2) + "\n")
     return path
 
@@ -103,17 +98,6 @@ def _written_to(folder: Path) -> Iterator[None]:
 
 def _path(folder: Path, dataset: str, booked: Booked, format_: Format) -> Path:
     return folder / f"{name_of(dataset, booked.month)}.{format_}"
-
-
-@contextlib.contextmanager
-def _complete(path: Path) -> Iterator[tuple[Path, Path]]:
-    """The path, and one beside it to write to, which takes its name at the end of the block."""
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        yield path, partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------------

@@ -221,7 +221,7 @@ class Statement:
         """SQL whose answer is the exact total."""
         until = utc(self.recorded_until).replace("T", " ").removesuffix("Z")
         return (
-            "SELECT sum(cost) AS cost, sum(subsidy) AS subsidy, sum(charge) AS charge "  # noqa: S608  (an id has no quotes)
+            "SELECT sum(cost) AS cost, sum(subsidy) AS subsidy, sum(charge) AS charge "
             "FROM charges "
             f"WHERE agreement = '{self.agreement.id}' AND booked_month = '{self.month}' "
             f"AND period_start < '{self.ends}' AND recorded_at <= '{until}'"

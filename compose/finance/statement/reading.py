@@ -165,26 +165,26 @@ WHERE {_BOOKED}
 GROUP BY toStartOfMonth(period_start) AS of_month, why, cluster, deployment, workload, model, sku, rule, price_version,
          currency
 ORDER BY of_month, cluster, deployment, workload, model, sku, rule, price_version, why, currency
-"""  # noqa: S608  (joined from constants)
+"""
 _CHANGES = f"""
 SELECT kind, reason, max(recorded_at), min(period_start), max(period_end), uniqExact(period_start), {_AMOUNTS}
 FROM charges
 WHERE {_BOOKED} AND kind IN ('revision', 'adjustment')
 GROUP BY kind, reason, toDate(recorded_at)
 ORDER BY max(recorded_at), kind, reason
-"""  # noqa: S608  (joined from constants)
+"""
 _SPENT = f"""
 SELECT sumIf(subsidy, booked_month < {{month:Date}}), sumIf(gpu_seconds, credited), sumIf(rgu_seconds, credited),
        uniqExactIf(recorded_at, booked_month = {{month:Date}} OR recorded_at >= {{month:DateTime('UTC')}}),
        max(recorded_at), count()
 FROM (SELECT *, startsWith(rule, 'credits ') AS credited FROM charges WHERE {_OWN} AND booked_month <= {{month:Date}})
-"""  # noqa: S608  (joined from constants)
+"""
 _SUPPORT = f"""
 SELECT agreement, max(recorded_at), sumIf(subsidy, booked_month < {{month:Date}}), {_AMOUNTS_IN_MONTH}
 FROM charges
 WHERE {_OWN.replace("= {agreement:String}", "IN {agreements:Array(String)}")} AND booked_month <= {{month:Date}}
 GROUP BY agreement
-"""  # noqa: S608  (joined from constants)
+"""
 
 
 def _lines(month: Month, agreement: Agreement, programme: Programme) -> list[Line]:
@@ -269,7 +269,7 @@ LEFT JOIN
       AND recorded_at <= {{known:DateTime64(3, 'UTC')}}
     GROUP BY period_start
 ) AS settled USING (period_start)
-"""  # noqa: S608  (joined from constants)
+"""
 _COVERAGE = f"""
 SELECT cluster, count(), sum(observed), sum(expected), max(found_at)
 FROM
@@ -284,7 +284,7 @@ FROM
 )
 GROUP BY cluster
 ORDER BY cluster
-"""  # noqa: S608  (joined from constants)
+"""
 
 
 def _hours(month: Month, agreement: Agreement) -> tuple[list[datetime], int, int]:

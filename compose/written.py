@@ -16,7 +16,7 @@ class Written:
 
 @contextlib.contextmanager
 def complete(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to; it takes that name at the end of the block, and is gone when the block fails."""
+    """A path beside `path` to write to: it takes that name at the end of the block, or is gone when that fails."""
     partial = path.with_name(f".{path.name}.part")
     try:
         yield partial

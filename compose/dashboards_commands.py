@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from compose.grafana.push import Change
     from compose.grafana.verify import Result
     from dashboards.grafana.sources import Source
-    from schemas.config import Alerts
+    from schemas.config_alerts import Alerts
 
 group = typer.Typer(help="Grafana dashboards and alert rules, from the panel definitions.", no_args_is_help=True)
 
@@ -139,7 +139,7 @@ def _sources(roles: list[str] | None) -> "tuple[Source, ...]":
 
 def _alerts(config: Path | None) -> "Alerts":
     """Thresholds of alert rules."""
-    from schemas.config import Alerts
+    from schemas.config_alerts import Alerts
     from schemas.config_file import load
 
     return load(config).alerts if config else Alerts()

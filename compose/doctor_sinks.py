@@ -8,7 +8,7 @@ import aiohttp
 
 from compose.findings import Finding
 from compose.notify.sinks import NoSecret, authorization_of, check_secrets
-from schemas.config import Alertmanager, Notify, Webhook
+from schemas.config_alerts import Alertmanager, Notify, Webhook
 
 _TIMEOUT = aiohttp.ClientTimeout(total=10)
 

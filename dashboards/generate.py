@@ -11,7 +11,7 @@ from dashboards.grafana.datasources import datasource_files
 from dashboards.grafana.links import grafana_uid
 from dashboards.grafana.provisioning import dashboard_providers
 from dashboards.grafana.rules import alert_rules_file
-from schemas.config import Alerts
+from schemas.config_alerts import Alerts
 from schemas.texts import LANGS
 
 

@@ -25,7 +25,7 @@ class AlertRule:
     panel: str
     """Name of the panel there."""
     setting: str | None = None
-    """Its threshold: name in `schemas.config.Alerts`; None: fixed, or the cluster's or agreement's own."""
+    """Its threshold: name in `schemas.config_alerts.Alerts`; None: fixed, or the cluster's or agreement's own."""
     for_s: float = 0.0
     """The condition must hold for so long before the alert fires."""
     keep_s: float = 0.0

@@ -11,7 +11,7 @@ from decimal import Decimal
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from schemas.config import MistakeAt, Section
+from schemas.config_section import MistakeAt, Section
 from schemas.toml_lines import Path
 
 # What to write for each key that has no default.

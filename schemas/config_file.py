@@ -13,9 +13,10 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path as FilePath
 from typing import Any
 
-from schemas.config import Config, Section
+from schemas.config import Config
 from schemas.config_errors import Mistake, shown, tables_in, unknown_key, validate
 from schemas.config_rules import Declared, broken_rules
+from schemas.config_section import Section
 from schemas.entries import SECTIONS, Key, entries_of, name_of
 from schemas.toml_lines import Path, line_of, lines_of
 

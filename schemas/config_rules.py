@@ -19,11 +19,11 @@ from schemas.config import (
     Programme,
     Reader,
     Rgu,
-    Section,
     Target,
     TokenPrice,
 )
 from schemas.config_errors import Mistake
+from schemas.config_section import Section
 from schemas.prices import conflicts
 from schemas.toml_lines import Path
 

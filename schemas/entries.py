@@ -3,20 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
-from schemas.config import (
-    Agreement,
-    Carbon,
-    Cluster,
-    Config,
-    Deployment,
-    Finance,
-    FxRate,
-    Pool,
-    Price,
-    Programme,
-    Rgu,
-    Section,
-)
+from schemas.config import Agreement, Carbon, Cluster, Config, Deployment, Finance, FxRate, Pool, Price, Programme, Rgu
+from schemas.config_section import Section
 
 SECTIONS: dict[str, type[Section]] = {
     "cluster": Cluster, "deployment": Deployment, "price": Price, "fx_rate": FxRate, "programme": Programme,

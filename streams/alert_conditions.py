@@ -6,7 +6,8 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from schemas.alert_rules import BY_ID
-from schemas.config import Alerts, Cluster
+from schemas.config import Cluster
+from schemas.config_alerts import Alerts
 from schemas.money import nano_to_decimal
 from schemas.texts import Lang, Text
 

@@ -8,7 +8,8 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from schemas.config import Alerts, Config
+from schemas.config import Config
+from schemas.config_alerts import Alerts
 from schemas.texts import Text
 from schemas.topics import Defect
 from schemas.usage import DeviceCondition, Heard, ShardHeard

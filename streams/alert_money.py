@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from fractions import Fraction
 
 from schemas.alert_rules import BY_ID
-from schemas.config import Alerts
+from schemas.config_alerts import Alerts
 from schemas.economics import Burn
 from schemas.texts import Text
 from streams.alert_conditions import Condition, Stake, money, number

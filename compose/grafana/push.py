@@ -13,7 +13,7 @@ from compose.grafana.difference import by_uid, paths
 from dashboards.grafana.datasources import Place, variable
 from dashboards.grafana.panels import DATASOURCE
 from dashboards.grafana.sources import SOURCES, Source
-from schemas.config import Alerts
+from schemas.config_alerts import Alerts
 
 _MESSAGE = "commonwatt dashboards push"
 _FROM_FILE = "It was provisioned from a file: change that file, or remove it and run this again."

@@ -11,7 +11,7 @@ from dashboards.boards import DASHBOARDS
 from dashboards.grafana.rules import rule_groups
 from dashboards.grafana.sources import ANALYSTS, BY_AUDIENCE, SOURCES, Source
 from dashboards.model import Dashboard
-from schemas.config import Alerts
+from schemas.config_alerts import Alerts
 
 BY_ROLE = {source.uid.removeprefix("commonwatt-"): source for source in SOURCES}
 

@@ -14,7 +14,7 @@ from dashboards.grafana.panels import TABLE, TIME_SERIES, query
 from dashboards.grafana.sources import Source
 from dashboards.macros import substitute, variables_in
 from dashboards.model import MAX_POINTS, Dashboard, Kind
-from schemas.config import Alerts
+from schemas.config_alerts import Alerts
 from schemas.texts import LANGS
 
 MIN_INTERVAL_MS = 60_000  # the ledger's minutes

@@ -10,7 +10,7 @@ from dashboards.grafana import dashboard_json
 from dashboards.grafana.datasources import Place, datasource, role_of, variable
 from dashboards.grafana.provisioning import FOLDERS, folder_uid
 from dashboards.grafana.sources import Source
-from schemas.config import Alerts
+from schemas.config_alerts import Alerts
 from schemas.config_values import duration_s
 from schemas.texts import LANGS
 

@@ -14,7 +14,7 @@ import tenacity
 from compose.notify import metrics, queue, sinks, topic
 from compose.notify.alertmanager import Alertmanager
 from compose.notify.courier import Courier, remind
-from schemas.config import Notify
+from schemas.config_alerts import Notify
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ import aiohttp
 
 from compose.notify.alertmanager import Alertmanager
 from compose.notify.webhook import Webhook
-from schemas.config import Alertmanager as AlertmanagerSection
-from schemas.config import Notify
+from schemas.config_alerts import Alertmanager as AlertmanagerSection
+from schemas.config_alerts import Notify
 from schemas.economics import Alert
 
 MIN_SECRET = 16

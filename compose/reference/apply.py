@@ -12,8 +12,9 @@ from clickhouse_connect.driver.client import Client
 from compose.options import Mistake
 from compose.reference import history, tables
 from compose.reference.history import Change, Entry
-from schemas.config import Config, Section
+from schemas.config import Config
 from schemas.config_file import load_parts
+from schemas.config_section import Section
 from schemas.entries import Key, config_of, entries_of
 
 

@@ -15,7 +15,8 @@ from typing import Literal
 
 from clickhouse_connect.driver.client import Client
 
-from schemas.config import Cluster, Config, Section
+from schemas.config import Cluster, Config
+from schemas.config_section import Section
 from schemas.entries import SECTIONS, Key, config_of, entries_of
 
 # Where several entries fit a label, the first one holds.

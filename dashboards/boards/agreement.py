@@ -13,20 +13,22 @@ from dashboards.boards.common import (
     TARGET_HIGH,
     TARGET_LOW,
     UNIT_ECONOMICS,
-    alert_annotation,
-    cap_annotation,
     chosen,
     costs,
-    figure_at,
-    newest_panel,
-    observed_panel,
     only,
-    open_alerts_panel,
-    price_annotation,
     programme_name,
     ratio,
     totals,
     words,
+)
+from dashboards.boards.shared import (
+    alert_annotation,
+    cap_annotation,
+    figure_at,
+    newest_panel,
+    observed_panel,
+    open_alerts_panel,
+    price_annotation,
 )
 from dashboards.model import Column, Dashboard, Grid, Kind, Panel, RowLink
 from dashboards.units import (

@@ -17,20 +17,16 @@ from dashboards.boards.common import (
     MODEL,
     PROGRAMME,
     WHOLE_SPAN,
-    alert_annotation,
     chosen,
     costs,
     counted,
-    figure_at,
-    newest_panel,
-    observed_panel,
     only,
-    open_alerts_panel,
     per_second,
     ratio,
     words,
 )
 from dashboards.boards.defects import OF_DEVICES
+from dashboards.boards.shared import alert_annotation, figure_at, newest_panel, observed_panel, open_alerts_panel
 from dashboards.macros import quote
 from dashboards.model import Column, Dashboard, Grid, Kind, Level, Panel, RowLink, Threshold
 from dashboards.units import (
@@ -48,7 +44,7 @@ from dashboards.units import (
     SECONDS,
     SHARE,
 )
-from schemas.config import Alerts
+from schemas.config_alerts import Alerts
 from schemas.texts import Text
 
 UID = FLEET

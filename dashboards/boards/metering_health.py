@@ -11,23 +11,25 @@ from dashboards.boards.common import (
     METERING_HEALTH,
     NEWEST_BY_CLUSTER,
     SEEN_BY_MINUTE,
-    alert_annotation,
     counted,
     coverage,
+    only,
+    words,
+)
+from dashboards.boards.defects import KINDS
+from dashboards.boards.shared import (
+    alert_annotation,
     figure_at,
     freshness_panel,
     newest_panel,
     observed_panel,
-    only,
     open_alerts_panel,
-    words,
 )
-from dashboards.boards.defects import KINDS
 from dashboards.macros import quote
 from dashboards.model import Column, Dashboard, Grid, Kind, Level, Panel, RowLink, SeriesStyle, Threshold
 from dashboards.units import COUNT, GPU_HOURS, HOURS, MESSAGES, MOMENT, SECONDS, SHARE
 from schemas.alert_rules import RULES
-from schemas.config import Alerts
+from schemas.config_alerts import Alerts
 from schemas.texts import Text
 
 UID = METERING_HEALTH

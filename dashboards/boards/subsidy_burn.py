@@ -10,19 +10,21 @@ from dashboards.boards.common import (
     PROGRAMME,
     SUBSIDY_BURN,
     UNIT_ECONOMICS,
+    costs,
+    only,
+    programme_name,
+    words,
+)
+from dashboards.boards.shared import (
     alert_annotation,
     cap_annotation,
     closing_panel,
-    costs,
     figure_at,
     freshness_panel,
     newest_panel,
     observed_panel,
-    only,
     open_alerts_panel,
     price_annotation,
-    programme_name,
-    words,
 )
 from dashboards.model import Column, Dashboard, Grid, Kind, Level, Panel, RowLink, Threshold
 from dashboards.units import AMOUNT, AMOUNT_PER_HOUR, HOURS, MOMENT, MONEY, MONEY_PER_HOUR, SHARE

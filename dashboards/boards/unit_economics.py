@@ -21,18 +21,20 @@ from dashboards.boards.common import (
     TARGET_LOW,
     UNIT_ECONOMICS,
     WHOLE_SPAN,
-    alert_annotation,
     chosen,
     costs,
+    per_second,
+    ratio,
+    totals,
+    words,
+)
+from dashboards.boards.shared import (
+    alert_annotation,
     figure_at,
     newest_panel,
     observed_panel,
     open_alerts_panel,
-    per_second,
     price_annotation,
-    ratio,
-    totals,
-    words,
 )
 from dashboards.model import Column, Dashboard, Grid, Kind, Level, Panel, RowLink, SeriesStyle, Threshold
 from dashboards.units import (

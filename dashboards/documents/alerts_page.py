@@ -6,7 +6,7 @@ from dashboards.grafana.checks import HEARTBEAT, Check, checks
 from dashboards.grafana.rules import LAG_S
 from dashboards.units import SECONDS, figure
 from schemas.alert_rules import RULES, AlertRule
-from schemas.config import Alerts
+from schemas.config_alerts import Alerts
 
 # When the stream says so; {…} are settings. The checks of Grafana are in dashboards.grafana.checks.
 _WHEN = {

@@ -15,7 +15,7 @@ from dashboards.boards.common import METERING_HEALTH, NEWEST_BY_CLUSTER, coverag
 from dashboards.grafana.sources import FINANCE, OPERATIONS, Source
 from dashboards.macros import quote
 from schemas.alert_rules import BY_ID, AlertRule
-from schemas.config import Alerts
+from schemas.config_alerts import Alerts
 from schemas.texts import Text
 
 MINUTE_S = 60

@@ -15,7 +15,7 @@ from dashboards.grafana.panels import TABLE, query
 from dashboards.grafana.provisioning import FOLDERS, as_yaml
 from dashboards.macros import quote
 from schemas.alert_rules import AlertRule
-from schemas.config import Alerts
+from schemas.config_alerts import Alerts
 
 LAG_S = 60
 """The range of a question ends this long ago: what is younger may still be under way to the book."""

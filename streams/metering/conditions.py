@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.alert_rules import BY_ID
-from schemas.config import Alerts
+from schemas.config_alerts import Alerts
 from schemas.usage import DeviceCondition
 from streams.metering.gpu import GpuMeter
 from streams.metering.intervals import Bool, Float, Int

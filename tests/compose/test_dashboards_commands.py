@@ -16,7 +16,7 @@ from dashboards.boards import DASHBOARDS
 from dashboards.grafana.checks import checks
 from dashboards.grafana.datasources import Place
 from dashboards.grafana.sources import SOURCES
-from schemas.config import Alerts
+from schemas.config_alerts import Alerts
 from tests.compose.grafana import TOKEN, FakeGrafana, serving
 from tests.conftest import ClickHouse
 

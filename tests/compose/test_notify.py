@@ -15,7 +15,7 @@ from compose.broker import create_topics, free_port, servers
 from compose.metrics import served
 from compose.notify import courier, http, metrics, queue, role
 from compose.notify.changes import Change
-from schemas.config import Alertmanager, Notify, Webhook
+from schemas.config_alerts import Alertmanager, Notify, Webhook
 from schemas.economics import Alert
 from schemas.topics import ALERTS
 from tests.alertmanager import alertmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 from compose.broker import free_port
 from compose.doctor_sinks import examine_sinks
 from compose.findings import Finding
-from schemas.config import Alertmanager, Notify, Webhook
+from schemas.config_alerts import Alertmanager, Notify, Webhook
 from tests.alertmanager import alertmanager
 from tests.compose.receiver import SECRET, receiver
 

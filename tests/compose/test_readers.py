@@ -28,7 +28,8 @@ from dashboards.grafana.rules import sql_of
 from dashboards.grafana.sources import FINANCE, OPERATIONS
 from dashboards.macros import Window, expand, substitute
 from dashboards.model import Dashboard
-from schemas.config import Alerts, Reader
+from schemas.config import Reader
+from schemas.config_alerts import Alerts
 from schemas.config_file import ConfigError, load
 from tests.conftest import ClickHouse
 from tests.roles import ROOT, running

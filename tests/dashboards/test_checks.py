@@ -15,7 +15,7 @@ from dashboards.grafana.checks import HEARTBEAT, Check, checks, threshold
 from dashboards.grafana.rules import LAG_S, sql_of
 from dashboards.macros import Window, expand, variables_in
 from schemas.alert_rules import BY_ID
-from schemas.config import Alerts
+from schemas.config_alerts import Alerts
 from tests.conftest import ClickHouse
 from tests.conftest import empty as take_all_rows_out
 

@@ -14,7 +14,7 @@ from dashboards.grafana.provisioning import FOLDERS
 from dashboards.grafana.rules import LAG_S, alert_rules_file
 from dashboards.grafana.sources import FINANCE, OPERATIONS
 from schemas.alert_rules import BY_ID, RULES, AlertRule
-from schemas.config import Alerts
+from schemas.config_alerts import Alerts
 from tests.dashboards.sdk import RULE, THRESHOLD, unknown_keys
 
 TEXT = alert_rules_file(Alerts())

@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from schemas.alert_rules import BY_ID, RULES, AlertRule
-from schemas.config import Alerts, Cluster
+from schemas.config import Cluster
+from schemas.config_alerts import Alerts
 from schemas.texts import LANGS
 
 

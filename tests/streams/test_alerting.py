@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from schemas.alert_rules import BY_ID
 from schemas.audits import AuditState
-from schemas.config import Alerts
+from schemas.config_alerts import Alerts
 from schemas.economics import Burn
 from schemas.money import NANO
 from streams.alert_book import AlertBook

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from schemas.arrow import GPU_SAMPLES
-from schemas.config import Alerts
+from schemas.config_alerts import Alerts
 from schemas.usage import DeviceCondition
 from streams.metering.conditions import SHOWN, DeviceWatch, limits_of
 from streams.metering.gpu import FROZEN_ABOVE_W, GpuMeter

@@ -7,7 +7,7 @@ from fractions import Fraction
 import pyarrow as pa
 
 from schemas.arrow import ARROW, GPU_SAMPLES, decode, encode
-from schemas.config import Alerts
+from schemas.config_alerts import Alerts
 from streams.metering.conditions import DeviceWatch, limits_of
 from tests.streams.metering.ledger import GpuWorker, gpu_ledger, gpu_store
 from tests.streams.metering.oracle import Row
